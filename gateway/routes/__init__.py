@@ -1,0 +1,1 @@
+"""One thin route file per OpenAI resource."""

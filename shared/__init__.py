@@ -1,0 +1,1 @@
+"""What every process speaks: wire types, settings, errors, keys, the queue and the replies."""

@@ -1,0 +1,44 @@
+"""The models the hub serves, by name and alias. Pure: built from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from shared.errors import ModelNotFound
+from shared.settings import Model, SettingsError
+
+
+class Entry(NamedTuple):
+    name: str
+    model: Model
+
+
+class Catalog:
+    """Look-up of models; raises SettingsError when two models claim one name."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._entries = {name: Entry(name, model) for name, model in models.items()}
+        self._names = dict(self._entries)
+        for entry in self._entries.values():
+            for alias in entry.model.aliases:
+                if alias in self._names:
+                    raise SettingsError(f"models.{entry.name}.aliases: {alias!r} is taken")
+                self._names[alias] = entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def find(self, name: str) -> Entry:
+        """The model behind a name or alias; raises ModelNotFound."""
+        try:
+            return self._names[name]
+        except KeyError:
+            raise ModelNotFound(
+                f"The model {name!r} does not exist. GET /v1/models lists those that do.",
+                param="model",
+            ) from None
+
+    def lane(self, lane: str) -> list[Entry]:
+        """The models one worker serves."""
+        return [entry for entry in self._entries.values() if entry.model.lane == lane]

@@ -1,0 +1,56 @@
+"""Every Redis key and every lifetime. Job, in-progress, retry and abort keys are arq's own."""
+
+from __future__ import annotations
+
+from arq.constants import (
+    abort_jobs_ss,
+    in_progress_key_prefix,
+    job_key_prefix,
+    retry_key_prefix,
+)
+
+LEASE_MS = 3_000
+"""A claimed job belongs to its worker this long after the last renewal."""
+REPLY_MS = 10_000
+"""A gateway that has not read for this long is dead; its reply stream goes."""
+WORKER_MS = 5_000
+"""A worker whose heartbeat is older than this is dead."""
+CONTROL_MS = 10_000
+"""Messages to a worker that nobody reads are dropped after this."""
+
+JOB = job_key_prefix
+IN_PROGRESS = in_progress_key_prefix
+RETRY = retry_key_prefix
+ABORT = abort_jobs_ss
+WORKERS = "aihub:workers"
+KEYS_CHANGED = "aihub:keys-changed"
+
+
+def queue(model: str) -> str:
+    """Sorted set of the jobs of one model, waiting and running, as arq keeps them."""
+    return f"aihub:queue:{model}"
+
+
+def wake(lane: str) -> str:
+    """List a worker blocks on; each element names a queue that has work."""
+    return f"aihub:wake:{lane}"
+
+
+def control(worker: str) -> str:
+    """List of Control messages to one worker."""
+    return f"aihub:control:{worker}"
+
+
+def reply(gateway: str) -> str:
+    """Stream of Batches to one gateway."""
+    return f"aihub:reply:{gateway}"
+
+
+def worker(name: str) -> str:
+    """Heartbeat of one worker."""
+    return f"aihub:worker:{name}"
+
+
+def share(model: str, key: str) -> str:
+    """When the next job of this API key on this queue falls due, in virtual time."""
+    return f"aihub:share:{model}:{key}"

@@ -1,0 +1,249 @@
+"""The only reader of the environment: aihub.toml, then AIHUB_* variables over it.
+
+The file is the one named by AIHUB_CONFIG, else ./aihub.toml, else <home>/aihub.toml, else none.
+Every key of Settings is `AIHUB_<KEY>` in the environment; models are set in the file only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+PREFIX = "AIHUB_"
+SECRETS = frozenset({"admin_key", "api_key"})
+LONGEST_SOCKET_FOLDER = 70
+"""Unix socket paths end at 107 bytes; PostgreSQL and ours need 37 of them for the file name."""
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the key and what is allowed."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[models.NAME]` table: a model the hub serves and the engine that runs it."""
+
+    engine: Literal["llamacpp", "openai"]
+    kind: Literal["chat", "embedding"] = "chat"
+    file: str | None = None
+    """llamacpp: a GGUF file, absolute or a name in <home>/models."""
+    url: str | None = None
+    """openai: http://host:port/v1, or unix:/path of a server that speaks the OpenAI wire."""
+    upstream_model: str | None = None
+    """openai: the name the upstream knows the model by; default: ours."""
+    api_key: str | None = None
+    """openai: the upstream's own key."""
+    context: int = 4096
+    """Tokens one request may use, prompt and answer together."""
+    parallel: int = 4
+    """Requests the engine works on at once; the others wait in the queue."""
+    threads: int | None = None
+    """llamacpp: CPU threads; default: half the cores, at least one."""
+    lane: str = "cpu"
+    """The worker that serves it."""
+    token_input: Literal["own", "cl100k"] = "own"
+    """embedding: whose token ids an array of integers holds."""
+    aliases: tuple[str, ...] = ()
+    defaults: dict[str, float | int] = {}
+    """Request parameters used where the caller gives none."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    port: int = 8000
+    """Port the gateway listens on."""
+    home: str = "~/.aihub"
+    """State folder: databases, models, key, sockets."""
+    admin_key: str | None = None
+    """Bootstrap API key; default: generated once into <home>/admin.key."""
+    database_url: str | None = None
+    """PostgreSQL URL; default: the embedded server."""
+    redis_url: str | None = None
+    """Redis or Valkey URL (7.0 or newer); default: the embedded server."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    gateways: int = 1
+    """Gateway processes."""
+    lane: str = "cpu"
+    """The name of this machine's worker; models name the lane that serves them."""
+    queue_limit: int = 64
+    """Requests that may wait for one model before callers get 429."""
+    max_body: int = 16 * 1024 * 1024
+    """Bytes of the largest request body."""
+    request_timeout: float = 600.0
+    """Seconds a request may take, waiting included."""
+    drain_timeout: float = 30.0
+    """Seconds a stopping gateway lets open replies finish."""
+    models: dict[str, Model] = {}
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.home).expanduser().absolute()
+
+    @property
+    def sockets(self) -> Path:
+        """The 0700 folder of unix sockets; a short one elsewhere when home's path is long."""
+        inside = self.folder / "run"
+        if len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"aihub-{os.getuid()}-{digest}"
+
+    @property
+    def postgres(self) -> str:
+        """The URL in force."""
+        return self.database_url or f"postgresql://aihub@/aihub?host={self.sockets}"
+
+    @property
+    def redis(self) -> str:
+        """The URL in force."""
+        return self.redis_url or f"unix://{self.sockets}/valkey.sock"
+
+
+DEFAULT_MODELS: dict[str, Model] = {
+    "smollm2-135m-instruct": Model(
+        engine="llamacpp",
+        file="smollm2-135m-instruct.q8_0.gguf",
+        aliases=("smollm2",),
+        defaults={"temperature": 0.2, "top_p": 0.9},
+    ),
+    "all-minilm-l6-v2": Model(
+        engine="llamacpp",
+        kind="embedding",
+        file="all-minilm-l6-v2.f16.gguf",
+        context=512,
+        token_input="cl100k",
+        aliases=("text-embedding-3-small", "text-embedding-ada-002"),
+    ),
+}
+
+
+def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read the settings in force; raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    path = find_file(environ, folder or Path.cwd())
+    values = read_file(path) if path else {}
+    for field in msgspec.structs.fields(Settings):
+        name = PREFIX + field.name.upper()
+        if field.name != "models" and environ.get(name, "") != "":
+            values[field.name] = environ[name]
+    values.setdefault("models", {})
+    if not values["models"]:
+        values["models"] = msgspec.to_builtins(DEFAULT_MODELS)
+    return check(convert(values))
+
+
+def find_file(environ: Mapping[str, str], folder: Path) -> Path | None:
+    named = environ.get(PREFIX + "CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise SettingsError(f"{PREFIX}CONFIG names {named}, which is not a file")
+        return Path(named)
+    home = Path(environ.get(PREFIX + "HOME") or Settings().home).expanduser()
+    candidates = (folder / "aihub.toml", home / "aihub.toml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def convert(values: dict[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(explain(str(error), values)) from error
+
+
+def explain(message: str, values: dict[str, Any]) -> str:
+    """Turn msgspec's `…- at `$.port`` into a sentence that names the key and what it allows."""
+    reason, _, where = message.partition(" - at ")
+    path = where.strip("`").removeprefix("$").removeprefix(".")
+    if not path:
+        known = ", ".join(field.name for field in msgspec.structs.fields(Settings))
+        return f"{reason}. Known keys: {known}"
+    first = path.split(".")[0].split("[")[0]
+    given = "" if "." in path or first in SECRETS else f" (given: {values.get(first)!r})"
+    allowed = next(
+        (f.type for f in msgspec.structs.fields(Settings) if f.name == first and first != "models"),
+        None,
+    )
+    choices = f" Allowed: {describe(allowed)}." if allowed is not None else ""
+    return f"{path}, or {PREFIX}{first.upper()}: {reason}{given}.{choices}"
+
+
+def describe(kind: Any) -> str:
+    """A type in a reader's words."""
+    if getattr(kind, "__origin__", None) is Literal:
+        return ", ".join(kind.__args__)
+    return {int: "a whole number", float: "a number", str: "text"}.get(kind, "text")
+
+
+def check(settings: Settings) -> Settings:
+    """What types cannot say."""
+    bounds = {
+        "port": (0, 65535),
+        "gateways": (1, 64),
+        "queue_limit": (1, 100_000),
+        "max_body": (1024, 1 << 30),
+        "request_timeout": (1, 86_400),
+        "drain_timeout": (0, 3_600),
+    }
+    for key, (low, high) in bounds.items():
+        value = getattr(settings, key)
+        if not low <= value <= high:
+            raise SettingsError(
+                f"{key}, or {PREFIX}{key.upper()}: {value} is out of range."
+                f" Allowed: {low} to {high}."
+            )
+    schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
+    for key, allowed in schemes.items():
+        value = getattr(settings, key)
+        if value is not None and urlsplit(value).scheme not in allowed:
+            raise SettingsError(
+                f"{key}, or {PREFIX}{key.upper()}: unknown scheme in {redact(key, value)!r}."
+                f" Allowed: {', '.join(f'{s}://' for s in allowed)}."
+            )
+    if settings.admin_key is not None and len(settings.admin_key) < 16:
+        raise SettingsError(f"admin_key, or {PREFIX}ADMIN_KEY: must have at least 16 characters")
+    for name, model in settings.models.items():
+        check_model(name, model)
+    return settings
+
+
+def check_model(name: str, model: Model) -> None:
+    needed = {"llamacpp": "file", "openai": "url"}[model.engine]
+    if getattr(model, needed) is None:
+        raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
+    if model.url is not None and urlsplit(model.url).scheme not in ("http", "unix"):
+        raise SettingsError(f"models.{name}.url: allowed are http://host:port/v1 and unix:/path")
+    for key, low in (("context", 16), ("parallel", 1)):
+        if getattr(model, key) < low:
+            raise SettingsError(f"models.{name}.{key}: must be at least {low}")
+
+
+def redact(key: str, value: Any) -> Any:
+    """The value as it may be printed: keys hidden, passwords cut out of URLs."""
+    if value is None:
+        return None
+    if key in SECRETS:
+        return "[redacted]"
+    if key.endswith("_url") or key == "url":
+        parts = urlsplit(str(value))
+        if parts.password:
+            host = parts.netloc.rpartition("@")[2]
+            return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:[redacted]@{host}"))
+    if isinstance(value, dict):
+        return {k: redact(k, v) for k, v in value.items()}
+    return value

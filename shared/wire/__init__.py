@@ -1,0 +1,1 @@
+"""Every byte that crosses a process boundary, as msgspec Structs."""

@@ -1,0 +1,145 @@
+"""What a worker sends back, and what a gateway tells a worker.
+
+A reply is a run of items numbered from 0. `(worker, attempt)` names who produced an item: a
+gateway listens to one producer at a time, and a new attempt must first ask `Where`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Usage(msgspec.Struct, array_like=True, frozen=True):
+    """Token counts as the engine reported them."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+class Started(msgspec.Struct, array_like=True, frozen=True, tag=0):
+    """The job has an engine; nothing was generated yet."""
+
+
+class Text(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """More content of one choice. The common item, hence the smallest."""
+
+    choice: int
+    text: str
+
+
+class Delta(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """Anything else a chunk can carry.
+
+    `delta` is the JSON of the chunk's delta object, `logprobs` the JSON of its logprobs or empty.
+    `raw` is the engine's own text behind it, which is what a later attempt continues from.
+    """
+
+    choice: int
+    raw: str
+    delta: bytes
+    logprobs: bytes = b""
+
+
+class Finish(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    """One choice has ended; `reason` is OpenAI's finish_reason."""
+
+    choice: int
+    reason: str
+
+
+class Done(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """The last item of a streamed reply."""
+
+    usage: Usage
+
+
+class Failed(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """The last item of a reply that ended in an error."""
+
+    status: int
+    type: str
+    code: str | None
+    param: str | None
+    message: str
+    retry_after: float | None = None
+
+
+class Choice(msgspec.Struct, array_like=True, frozen=True):
+    """One whole choice. `tool_calls` and `logprobs` are JSON or empty; `text` None is null."""
+
+    text: str | None
+    reason: str
+    tool_calls: bytes = b""
+    logprobs: bytes = b""
+    reasoning: str | None = None
+
+
+class Answer(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """The only item of a reply that was asked for in one piece."""
+
+    choices: list[Choice]
+    usage: Usage
+
+
+class Vectors(msgspec.Struct, array_like=True, frozen=True, tag=7):
+    """Embeddings: `count` rows of `width` little-endian float32."""
+
+    count: int
+    width: int
+    data: bytes
+    usage: Usage
+
+
+class Where(msgspec.Struct, array_like=True, frozen=True, tag=8):
+    """A later attempt asks how far the reply got. Not numbered: its index is -1."""
+
+
+Item = Started | Text | Delta | Finish | Done | Failed | Answer | Vectors | Where
+LAST = (Done, Failed, Answer, Vectors)
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """One item on its way: `stream` is the gateway's number for the request."""
+
+    stream: int
+    attempt: int
+    index: int
+    item: Item
+
+
+class Batch(msgspec.Struct, array_like=True, frozen=True):
+    """What one step of a worker puts on one gateway's reply stream."""
+
+    worker: str
+    entries: list[Entry]
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=0):
+    """Stop this job, its caller is gone."""
+
+    job: str
+
+
+class Position(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """Answer to Where: the next index wanted, each choice's text so far, choices that ended."""
+
+    job: str
+    attempt: int
+    index: int
+    texts: dict[int, str]
+    finished: dict[int, str]
+
+
+class Resend(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """Send everything of this gateway's open replies again; something was lost on the way."""
+
+    gateway: str
+
+
+Control = Cancel | Position | Resend
+
+encode = msgspec.msgpack.Encoder().encode
+decode_batch = msgspec.msgpack.Decoder(Batch).decode
+decode_control = msgspec.msgpack.Decoder(Control).decode

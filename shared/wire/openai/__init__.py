@@ -1,0 +1,1 @@
+"""The OpenAI wire, as far as the gateway serves it."""

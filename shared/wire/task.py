@@ -1,0 +1,34 @@
+"""What a gateway asks a worker to do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["chat", "completion", "embedding"]
+Class = Literal["interactive", "standard", "batch"]
+
+
+class Task(msgspec.Struct, array_like=True, frozen=True):
+    """One request, validated by the gateway.
+
+    `body` is the client's JSON as it came. `gateway` names the reply stream and `stream` the
+    request on it. `streamed` asks for items as they appear, otherwise for one Answer.
+    `deadline_ms` is wall-clock epoch milliseconds.
+    """
+
+    id: str
+    kind: Kind
+    model: str
+    gateway: str
+    stream: int
+    streamed: bool
+    body: bytes
+    key: str
+    service: Class
+    deadline_ms: int
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Task).decode

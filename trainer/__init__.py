@@ -1,0 +1,1 @@
+"""Reserved for the fine-tuning process. Nothing here runs yet and no command starts it."""

@@ -1,0 +1,1 @@
+"""The process that owns engines: claims jobs, streams their tokens back."""

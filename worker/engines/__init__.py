@@ -1,0 +1,1 @@
+"""Engines: child processes or upstreams that speak the OpenAI wire."""

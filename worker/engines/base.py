@@ -1,0 +1,76 @@
+"""What the worker asks of every engine.
+
+An engine knows nothing of jobs, gateways or Redis: it turns one Generation into calls on one Sink.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from shared.wire.event import Usage, Vectors
+
+
+class EngineLost(Exception):
+    """The engine went away in the middle of a request; what the sink has got still stands."""
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """One choice of one request.
+
+    `body` is the client's JSON with nulls removed and the model's defaults filled in, `n` taken
+    out and `seed` set where the request has one. `prompt` of a completion is one string or one
+    list of token ids. `resume` is the engine text that earlier attempts produced: generation goes
+    on behind it, and none of it is given to the sink again.
+    """
+
+    kind: Literal["chat", "completion"]
+    body: dict[str, Any]
+    resume: str = ""
+
+
+class Pausable(Protocol):
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Takes what an engine generates, in order, without blocking."""
+
+    def attach(self, source: Pausable) -> None:
+        """Called once the request is on its way: how to hold the engine's output back."""
+
+    def text(self, text: str) -> None:
+        """More content. `text` is never empty."""
+
+    def delta(self, raw: str, delta: bytes, logprobs: bytes) -> None:
+        """Anything else: tool calls, reasoning, content with logprobs (JSON, see event.Delta)."""
+
+    def finish(self, reason: str) -> None:
+        """The choice ended: stop, length, tool_calls or content_filter."""
+
+
+class Engine(Protocol):
+    """A running or startable engine for one base model."""
+
+    async def start(self) -> None:
+        """Returns when requests are answered; raises EngineFailed with the engine's last words."""
+
+    async def stop(self) -> None:
+        """Ends the engine and everything it started. Idempotent."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be sent now."""
+
+    async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        """Runs to the end of the choice. Cancelling the call cancels the work in the engine.
+
+        Raises HubError for what the caller did wrong or the engine refused, EngineLost when the
+        engine broke. Usage counts what the whole choice took, `resume` included as completion.
+        """
+
+    async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
+        """One unit-length vector per input, in order."""
