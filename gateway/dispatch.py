@@ -1,0 +1,304 @@
+"""The one path of a request: task out, reply items back, cancel, and what to do when either stalls.
+
+Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+import hiredis
+
+from gateway.reply import Reply
+from shared import ids, keys, log, queue
+from shared.catalog import Catalog, Entry
+from shared.clock import Clock, SystemClock
+from shared.errors import (
+    EngineFailed,
+    ModelUnavailable,
+    QueueFull,
+    QueueUnavailable,
+    RequestTimeout,
+    ShuttingDown,
+)
+from shared.replies import ReplyReader
+from shared.resp import Link, Lost
+from shared.settings import Settings
+from shared.wire.event import Batch, Position, Where
+from shared.wire.node import WorkerState, decode_state
+from shared.wire.task import Class, Kind, Task
+
+WAIT_FOR_REDIS = 5.0
+"""Seconds a request waits for a Redis that is being restarted."""
+LANE_GONE = 15.0
+"""Seconds without a worker after which requests for its models are refused."""
+QUIET = 3.0
+"""Seconds without an item after which a reply's job is looked for."""
+REQUEUES = 3
+"""Times a job that vanished is queued again."""
+
+logger = log.get("dispatch")
+
+
+class Seen(NamedTuple):
+    at: float
+    workers: list[WorkerState]
+
+
+class Dispatch:
+    """One per gateway process."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, clock: Clock | None = None) -> None:
+        self.name = ids.process("gw")
+        self._settings = settings
+        self._catalog = catalog
+        self._clock = clock or SystemClock()
+        self._link = Link(settings.redis, "dispatch")
+        self._reader = ReplyReader(settings.redis, self.name, self._take)
+        self._replies: dict[int, Reply] = {}
+        self._streams = 0
+        self._stopping = False
+        self._lanes: dict[str, Seen] = {}
+        self._seconds: dict[str, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Returns when requests can be opened; raises Lost when Redis is away."""
+        await self._link.start()
+        await self._link.wait_open(10)
+        await self._reader.start()
+        await self._look_for_workers()
+        self._tasks = [asyncio.create_task(self._watch(), name="watch")]
+
+    async def stop(self) -> None:
+        """Refuses new requests, lets open ones finish within the drain time, fails the rest."""
+        self._stopping = True
+        end = self._clock.now() + self._settings.drain_timeout
+        while self._replies and self._clock.now() < end:
+            await asyncio.sleep(0.02)
+        for reply in list(self._replies.values()):
+            reply.fail(ShuttingDown("The hub is shutting down.").failed())
+            self.close(reply)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=1)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reader.stop()
+        await self._link.stop()
+
+    @property
+    def open_replies(self) -> int:
+        return len(self._replies)
+
+    async def open(
+        self,
+        kind: Kind,
+        entry: Entry,
+        body: bytes,
+        *,
+        key: str,
+        streamed: bool,
+        service: Class,
+    ) -> Reply:
+        """Queues one request. Raises QueueFull, QueueUnavailable, ShuttingDown, ModelUnavailable."""
+        if self._stopping:
+            raise ShuttingDown("The hub is shutting down.", retry_after=1)
+        lane = entry.model.lane
+        self._refuse_unserved(entry)
+        self._streams += 1
+        timeout = int(self._settings.request_timeout * 1000)
+        task = Task(
+            ids.new("job-"),
+            kind,
+            entry.name,
+            self.name,
+            self._streams,
+            streamed,
+            body,
+            key,
+            service,
+            self._clock.wall_ms() + timeout,
+        )
+        reply = Reply(task, lane, self._clock.now(), self.close)
+        self._replies[task.stream] = reply
+        try:
+            placed = await self._enqueue(reply, None)
+        except BaseException:
+            self.close(reply)
+            raise
+        if placed.state == "full":
+            self._replies.pop(task.stream, None)
+            reply.ended = True
+            raise QueueFull(
+                f"{placed.waiting} requests already wait for {entry.name!r},"
+                f" which is the limit. Try again later.",
+                retry_after=self._expected_wait(entry, placed.waiting),
+            )
+        return reply
+
+    def close(self, reply: Reply) -> None:
+        """Forgets a reply; one that has not ended takes its job with it."""
+        known = self._replies.pop(reply.task.stream, None)
+        if known is None:
+            return
+        if reply.ended:
+            self._measure(reply)
+            return
+        reply.ended = True
+        abort = asyncio.ensure_future(self._abort(reply))
+        self._closing.add(abort)
+        abort.add_done_callback(self._closing.discard)
+
+    def workers(self) -> list[WorkerState]:
+        """The workers whose heartbeat is fresh."""
+        now = self._clock.now()
+        fresh = keys.WORKER_MS / 1000
+        return [w for seen in self._lanes.values() if now - seen.at < fresh for w in seen.workers]
+
+    def missing(self) -> dict[str, str]:
+        """What stands between this gateway and an answer, by name; empty when ready."""
+        missing = {}
+        if not self._link.is_open or not self._reader.ready.is_set():
+            missing["redis"] = "no connection"
+        if self._stopping:
+            missing["gateway"] = "shutting down"
+        states = {name: state for w in self.workers() for name, state in w.models.items()}
+        lanes = {w.lane for w in self.workers()}
+        for entry in self._catalog:
+            if entry.model.lane not in lanes:
+                missing[f"worker {entry.model.lane}"] = "not running"
+            elif states.get(entry.name) != "ready":
+                missing[f"model {entry.name}"] = states.get(entry.name, "unknown to its worker")
+        return missing
+
+    def _refuse_unserved(self, entry: Entry) -> None:
+        seen = self._lanes.get(entry.model.lane)
+        if seen is None or self._clock.now() - seen.at > LANE_GONE:
+            raise ModelUnavailable(
+                f"No worker serves {entry.name!r} (lane {entry.model.lane!r}) right now.",
+                param="model",
+                retry_after=5,
+            )
+
+    async def _enqueue(self, reply: Reply, attempt: int | None) -> queue.Placed:
+        """Survives a Redis restart: a job that is queued already is recognised by its id."""
+        end = self._clock.now() + WAIT_FOR_REDIS
+        while True:
+            try:
+                return await queue.enqueue(
+                    self._link,
+                    reply.task,
+                    reply.lane,
+                    self._settings.queue_limit if attempt is None else queue.NO_LIMIT,
+                    self._clock.wall_ms(),
+                    attempt,
+                )
+            except (Lost, hiredis.HiredisError) as error:
+                left = end - self._clock.now()
+                if left <= 0:
+                    raise QueueUnavailable(
+                        f"The queue cannot be reached: {error}", retry_after=2
+                    ) from error
+                await asyncio.sleep(min(0.02, left))
+
+    async def _abort(self, reply: Reply) -> None:
+        try:
+            await queue.abort(self._link, keys.queue(reply.task.model), reply.task.id)
+        except (Lost, hiredis.HiredisError) as error:
+            # The worker notices by itself: nobody asks for this reply's items any more.
+            logger.warning("cancel not delivered", job=reply.task.id, error=str(error))
+
+    def _take(self, batch: Batch) -> None:
+        now = self._clock.now()
+        replies = self._replies
+        for entry in batch.entries:
+            reply = replies.get(entry.stream)
+            if reply is None:
+                continue
+            if isinstance(entry.item, Where):
+                self._tell_position(reply, batch.worker, entry.attempt)
+            else:
+                reply.take(batch.worker, entry, now)
+
+    def _tell_position(self, reply: Reply, worker: str, attempt: int) -> None:
+        reply.producer = (worker, attempt)
+        reply.heard = self._clock.now()
+        queue.tell(
+            self._link,
+            worker,
+            Position(
+                reply.task.id,
+                attempt,
+                reply.next,
+                {choice: "".join(texts) for choice, texts in reply.texts.items()},
+                dict(reply.finished),
+            ),
+        )
+
+    def _measure(self, reply: Reply) -> None:
+        """Mean seconds a reply takes, per model, for Retry-After; newer replies weigh more."""
+        seconds = self._clock.now() - reply.opened
+        before = self._seconds.get(reply.task.model, seconds)
+        self._seconds[reply.task.model] = before + (seconds - before) * 0.1
+
+    def _expected_wait(self, entry: Entry, waiting: int) -> float:
+        seconds = self._seconds.get(entry.name, 1.0) / 2
+        return min(60.0, max(1.0, round(waiting * seconds / entry.model.parallel)))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            try:
+                await self._look_for_workers()
+                await self._look_for_lost_jobs()
+            except (Lost, hiredis.HiredisError) as error:
+                logger.warning("cannot watch", error=str(error))
+
+    async def _look_for_workers(self) -> None:
+        since = self._clock.wall_ms() - keys.WORKER_MS
+        names = await self._link.call("ZRANGE", keys.WORKERS, since, "+inf", "BYSCORE")
+        if not names:
+            return
+        found = await self._link.call("MGET", *(keys.worker(n.decode()) for n in names))
+        now = self._clock.now()
+        lanes: dict[str, list[WorkerState]] = {}
+        for data in found:
+            if data is not None:
+                state = decode_state(data)
+                lanes.setdefault(state.lane, []).append(state)
+        for lane, workers in lanes.items():
+            self._lanes[lane] = Seen(now, workers)
+
+    async def _look_for_lost_jobs(self) -> None:
+        """A quiet reply whose job is not in Redis any more lost it to a crash: queue it again."""
+        now = self._clock.now()
+        quiet = deque(r for r in self._replies.values() if now - r.heard > QUIET)
+        for reply in quiet:
+            if self._clock.wall_ms() > reply.task.deadline_ms:
+                self._give_up(reply)
+            elif await queue.exists(self._link, reply.task.id):
+                reply.vanished = 0
+            elif not reply.ended:
+                reply.vanished += 1
+                if reply.vanished >= 2:
+                    await self._requeue(reply)
+
+    async def _requeue(self, reply: Reply) -> None:
+        reply.vanished = 0
+        reply.requeues += 1
+        if reply.requeues > REQUEUES:
+            reply.fail(EngineFailed("The request was lost several times; giving up.").failed())
+            return
+        logger.warning("job vanished, queued again", job=reply.task.id)
+        tried = reply.producer[1] if reply.producer else 0
+        await self._enqueue(reply, tried + 1 + reply.requeues)
+
+    def _give_up(self, reply: Reply) -> None:
+        limit = self._settings.request_timeout
+        error = RequestTimeout(f"The request took longer than {limit:g} seconds.")
+        asyncio.ensure_future(self._abort(reply)).add_done_callback(self._closing.discard)
+        reply.fail(error.failed())

@@ -1,0 +1,98 @@
+"""One request's reply: its items in order, each once, whoever produced them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shared.errors import HubError
+from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Text
+from shared.wire.task import Task
+
+LARGEST_BACKLOG = 16_384
+"""Items a client may be behind before its reply is ended."""
+
+
+class Reply:
+    """Filled by Dispatch, emptied by one route. `close` must be called however it ends."""
+
+    def __init__(
+        self, task: Task, lane: str, now: float, on_close: Callable[[Reply], None]
+    ) -> None:
+        self.task = task
+        self.lane = lane
+        self.opened = now
+        self.heard = now
+        self.next = 0
+        self.producer: tuple[str, int] | None = None
+        self.texts: dict[int, list[str]] = {}
+        self.finished: dict[int, str] = {}
+        self.ended = False
+        self.vanished = 0
+        self.requeues = 0
+        self._on_close = on_close
+        self._items: list[Item] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def items(self, timeout: float) -> list[Item]:
+        """Everything that arrived since the last call, at least one item; [] after `timeout` s.
+
+        The last item of a reply is Done, Failed, Answer or Vectors.
+        """
+        if not self._items:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer = loop.call_later(timeout, self._wake)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        items, self._items = self._items, []
+        return items
+
+    def close(self) -> None:
+        """Ends the caller's interest; a job that still runs is cancelled. Idempotent."""
+        self._on_close(self)
+
+    def take(self, worker: str, entry: Entry, now: float) -> None:
+        """Accepts the next item of the current producer; drops repeats and strangers."""
+        producer = (worker, entry.attempt)
+        if self.producer is None and entry.attempt == 1:
+            self.producer = producer
+        if producer != self.producer or self.ended:
+            return
+        self.heard = now
+        if entry.index != self.next:
+            return
+        self.next += 1
+        item = entry.item
+        if self.task.streamed:
+            self._remember(item)
+        self._deliver(item)
+
+    def fail(self, failed: Failed) -> None:
+        """Ends the reply with an error of our own."""
+        if not self.ended:
+            self._deliver(failed)
+
+    def _remember(self, item: Item) -> None:
+        if isinstance(item, Text):
+            self.texts.setdefault(item.choice, []).append(item.text)
+        elif isinstance(item, Delta):
+            self.texts.setdefault(item.choice, []).append(item.raw)
+        elif isinstance(item, Finish):
+            self.finished[item.choice] = item.reason
+
+    def _deliver(self, item: Item) -> None:
+        if len(self._items) >= LARGEST_BACKLOG:
+            item = HubError("The client reads too slowly; the reply was ended.").failed()
+            self._items.clear()
+        self._items.append(item)
+        if isinstance(item, LAST):
+            self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,41 @@
+-- Takes due jobs for a worker: first those whose lease ran out, then the waiting ones in order.
+-- KEYS: queue…        ARGV: worker, lease ms, boundary ms, prefixes (job, in-progress, retry),
+--                           abort set, then one count of free places per queue
+-- Returns a flat list: queue number, id, attempt, job bytes.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local taken = {}
+for q = 1, #KEYS do
+  local free = tonumber(ARGV[7 + q])
+  local edge = now - ARGV[3]
+  local ranges = {{'(' .. edge, now}, {'-inf', edge}}
+  for _, range in ipairs(ranges) do
+    local offset = 0
+    while free > 0 do
+      local ids = redis.call('ZRANGE', KEYS[q], range[1], range[2], 'BYSCORE', 'LIMIT', offset, free)
+      if #ids == 0 then break end
+      for _, id in ipairs(ids) do
+        local lease = ARGV[5] .. id
+        local job = redis.call('GET', ARGV[4] .. id)
+        if redis.call('EXISTS', lease) == 1 then
+          offset = offset + 1
+        elseif not job or redis.call('ZSCORE', ARGV[7], id) then
+          redis.call('ZREM', KEYS[q], id)
+          redis.call('ZREM', ARGV[7], id)
+          redis.call('DEL', ARGV[4] .. id, ARGV[6] .. id)
+        else
+          local attempt = redis.call('INCR', ARGV[6] .. id)
+          redis.call('EXPIRE', ARGV[6] .. id, 88400)
+          redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
+          redis.call('ZADD', KEYS[q], now + ARGV[2], id)
+          free = free - 1
+          taken[#taken + 1] = q
+          taken[#taken + 1] = id
+          taken[#taken + 1] = attempt
+          taken[#taken + 1] = job
+        end
+      end
+    end
+  end
+end
+return taken

@@ -1,0 +1,22 @@
+-- Puts one job on a queue unless it is full, and wakes the worker of its lane.
+-- KEYS: queue, job, wake, share        ARGV: id, job bytes, life ms, limit, slack ms, cost ms,
+--                                            horizon ms, boundary ms
+-- Returns {1 queued | 0 known already | -1 full, waiting before}.
+-- The score orders: arrival, pushed back by the class's slack and by what the same API key
+-- already has waiting (start-time fair queueing with the wall clock as virtual time), all
+-- shifted one horizon into the past so that every waiting job is due for arq too.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local waiting = redis.call('ZCOUNT', KEYS[1], '-inf', now - ARGV[8])
+if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting} end
+if waiting >= tonumber(ARGV[4]) then return {-1, waiting} end
+local start = tonumber(redis.call('GET', KEYS[4]) or now)
+if start < now then start = now end
+local latest = now + ARGV[8] / 3
+if start > latest then start = latest end
+local free = start + ARGV[6]
+redis.call('SET', KEYS[4], string.format('%d', free), 'PX', math.max(1, math.floor(free - now)))
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[1], string.format('%d', start + ARGV[5] - ARGV[7]), ARGV[1])
+if redis.call('LLEN', KEYS[3]) < 1024 then redis.call('RPUSH', KEYS[3], KEYS[1]) end
+return {1, waiting}

@@ -1,0 +1,227 @@
+"""The job queue: arq's keys and formats, each operation one Lua call.
+
+Stock arq needs 3 round trips to enqueue and 7 to claim, start and finish, and a claimed job stays
+locked for the longest job timeout. Here a claim is a lease of LEASE_MS, renewed by its worker.
+A job's score is its place in line while it waits and the end of its lease while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple, Protocol
+
+import hiredis
+import msgspec
+
+from shared import keys
+from shared.resp import Argument
+from shared.wire import event, task
+from shared.wire.task import Class, Task
+
+HORIZON_MS = 3_600_000
+"""Waiting jobs are scored this far in the past, running ones at the present."""
+BOUNDARY_MS = HORIZON_MS // 2
+"""A score older than this waits; a younger one is a lease."""
+SLACK_MS: dict[Class, int] = {"interactive": 0, "standard": 5_000, "batch": 600_000}
+"""How much longer than an interactive job a class may be made to wait."""
+LIFE_MS = 86_400_000
+NO_LIMIT = 1 << 31
+"""For a job that was let in before."""
+
+
+class LinkLike(Protocol):
+    """What can carry a command: shared.resp.Link or Connection."""
+
+    def call(self, *command: Argument) -> asyncio.Future[Any]: ...
+
+
+class Script:
+    """One file of shared/lua, called by its hash and loaded where the server lacks it."""
+
+    def __init__(self, name: str) -> None:
+        self._text = files("shared").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, link: LinkLike, names: Sequence[Argument], values: Sequence[Argument]
+    ) -> Any:
+        try:
+            return await link.call("EVALSHA", self._sha, len(names), *names, *values)
+        except hiredis.ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await link.call("EVAL", self._text, len(names), *names, *values)
+
+
+class Job(msgspec.Struct):
+    """arq's job, as its own serializer would lay it out."""
+
+    t: int | None
+    f: str
+    a: tuple[bytes]
+    k: dict[str, Any]
+    et: int
+
+
+class Claimed(NamedTuple):
+    queue: str
+    id: str
+    attempt: int
+    task: Task
+    job: bytes
+
+
+class Placed(NamedTuple):
+    """`state` is queued, known or full; `waiting` counts the jobs ahead."""
+
+    state: str
+    waiting: int
+
+
+encode_job = msgspec.msgpack.Encoder().encode
+decode_job = msgspec.msgpack.Decoder(Job).decode
+serialize = msgspec.msgpack.encode
+"""For arq: its default would be pickle."""
+deserialize = msgspec.msgpack.decode
+
+_enqueue = Script("enqueue")
+_claim = Script("claim")
+_renew = Script("renew")
+_restore = Script("restore")
+_finish = Script("finish")
+_release = Script("release")
+_abort = Script("abort")
+_STATES = {1: "queued", 0: "known", -1: "full"}
+
+
+def cost_ms(job: Task) -> int:
+    """How far one request pushes its own key's next one back: grows with its size, bounded."""
+    return min(2_000, 100 + len(job.body) // 64)
+
+
+async def enqueue(
+    link: LinkLike, job: Task, lane: str, limit: int, now_ms: int, attempt: int | None = None
+) -> Placed:
+    """Queues a task; `attempt` > 1 makes the worker ask first how far the reply got."""
+    data = encode_job(Job(attempt, job.kind, (task.encode(job),), {}, now_ms))
+    life = max(1_000, job.deadline_ms - now_ms + 60_000)
+    state, waiting = await _enqueue.run(
+        link,
+        (
+            keys.queue(job.model),
+            keys.JOB + job.id,
+            keys.wake(lane),
+            keys.share(job.model, job.key),
+        ),
+        (
+            job.id,
+            data,
+            min(life, LIFE_MS),
+            limit,
+            SLACK_MS[job.service],
+            cost_ms(job),
+            HORIZON_MS,
+            BOUNDARY_MS,
+        ),
+    )
+    return Placed(_STATES[state], waiting)
+
+
+async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claimed]:
+    """Takes up to `free[queue]` jobs of each queue for `worker`."""
+    names = list(free)
+    flat = await _claim.run(
+        link,
+        names,
+        (
+            worker,
+            keys.LEASE_MS,
+            BOUNDARY_MS,
+            keys.JOB,
+            keys.IN_PROGRESS,
+            keys.RETRY,
+            keys.ABORT,
+            *free.values(),
+        ),
+    )
+    claimed = []
+    for number, id_, tries, data in zip(*[iter(flat)] * 4, strict=True):
+        job = decode_job(data)
+        attempt = max(tries, job.t or 0)
+        claimed.append(
+            Claimed(names[number - 1], id_.decode(), attempt, task.decode(job.a[0]), data)
+        )
+    return claimed
+
+
+async def renew(link: LinkLike, worker: str, jobs: dict[str, str]) -> list[str]:
+    """Prolongs the leases of `jobs` (id → queue); returns the ids that were lost."""
+    lost = await _renew.run(
+        link,
+        (keys.ABORT, *jobs.values()),
+        (worker, keys.LEASE_MS, keys.IN_PROGRESS, *jobs),
+    )
+    return [id_.decode() for id_ in lost]
+
+
+async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
+    """Re-asserts a running job after Redis may have forgotten it; False: another worker's now."""
+    id_ = claimed.id
+    return bool(
+        await _restore.run(
+            link,
+            (claimed.queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_),
+            (id_, claimed.job, LIFE_MS, worker, keys.LEASE_MS, claimed.attempt),
+        )
+    )
+
+
+async def finish(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
+    """Removes an ended job; False when the lease was no longer ours."""
+    return bool(
+        await _finish.run(
+            link,
+            (queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_, keys.ABORT),
+            (id_, worker),
+        )
+    )
+
+
+async def release(link: LinkLike, worker: str, queue: str, id_: str, lane: str) -> bool:
+    """Hands an unfinished job back for another worker to go on with."""
+    return bool(
+        await _release.run(link, (queue, keys.IN_PROGRESS + id_, keys.wake(lane)), (id_, worker))
+    )
+
+
+async def abort(link: LinkLike, queue: str, id_: str) -> int:
+    """Cancels a job wherever it is: 2 dropped from the queue, 1 its worker was told, 0 unknown."""
+    told: int = await _abort.run(
+        link,
+        (queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_, keys.ABORT),
+        (id_, event.encode(event.Cancel(id_)), keys.CONTROL_MS, keys.control("")),
+    )
+    return told
+
+
+async def exists(link: LinkLike, id_: str) -> bool:
+    """Whether the job still waits or runs."""
+    return bool(await link.call("EXISTS", keys.JOB + id_))
+
+
+def tell(link: LinkLike, worker: str, message: event.Control) -> None:
+    """Sends a control message; a worker that is gone never reads it and it expires."""
+    name = keys.control(worker)
+    for reply in (
+        link.call("RPUSH", name, event.encode(message)),
+        link.call("PEXPIRE", name, keys.CONTROL_MS),
+    ):
+        reply.add_done_callback(_forget)
+
+
+def _forget(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled():
+        reply.exception()

@@ -1,0 +1,258 @@
+"""The way back: one Redis Stream per gateway, one batch per step of a worker.
+
+The worker remembers what it sent for every open reply and for those that ended moments ago. After
+a cut it sends all of that again; the gateway drops what it has by index. So a reply survives a
+Redis that comes back empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from shared import keys, log
+from shared.clock import Clock
+from shared.resp import Link, Lost
+from shared.wire.event import LAST, Batch, Entry, decode_batch, encode
+
+BATCH = 512
+"""Entries of one XADD."""
+RETRY = 0.05
+"""Seconds until a batch that found no stream is tried again."""
+GRACE = 5.0
+"""Seconds without a reply stream after which its gateway is dead."""
+KEPT = 10.0
+"""Seconds an ended reply can still be sent again."""
+KEPT_REPLIES = 1024
+"""Ended replies kept per gateway."""
+LOOK = 64
+"""Batches between two looks at how far the reader is behind."""
+BEHIND = 2_000
+CAUGHT_UP = 500
+
+logger = log.get("replies")
+
+
+class Outbox:
+    """What one worker has for one gateway."""
+
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
+        self.key = keys.reply(gateway)
+        self.pending: list[Entry] = []
+        self.open: dict[int, list[Entry]] = {}
+        self.ended: dict[int, tuple[float, list[Entry]]] = {}
+        self.sending = False
+        self.stale = False
+        self.missing_since: float | None = None
+        self.paused = False
+        self.batches = 0
+
+    def rewind(self) -> None:
+        """Everything that can still be sent again is pending again."""
+        self.pending = [
+            entry
+            for entries in (*(kept for _, kept in self.ended.values()), *self.open.values())
+            for entry in entries
+        ]
+        self.stale = False
+
+
+class ReplyWriter:
+    """A worker's side. `gone` is told of a dead gateway, `flow` of one that must be waited for."""
+
+    def __init__(
+        self,
+        link: Link,
+        worker: str,
+        clock: Clock,
+        gone: Callable[[str], None],
+        flow: Callable[[str, bool], None],
+    ) -> None:
+        self._link = link
+        self._worker = worker
+        self._clock = clock
+        self._gone = gone
+        self._flow = flow
+        self._outboxes: dict[str, Outbox] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, gateway: str, entry: Entry) -> None:
+        """Sends an entry, in order, as soon as the one before it is on its way."""
+        outbox = self._outbox(gateway)
+        if entry.index >= 0:
+            outbox.open.setdefault(entry.stream, []).append(entry)
+            if isinstance(entry.item, LAST):
+                self._end(outbox, entry.stream)
+        if outbox.stale:
+            return
+        outbox.pending.append(entry)
+        if not outbox.sending:
+            outbox.sending = True
+            self._loop.call_soon(self._flush, outbox)
+
+    def forget(self, gateway: str, stream: int) -> None:
+        """Drops a reply nobody waits for."""
+        outbox = self._outboxes.get(gateway)
+        if outbox is not None:
+            outbox.open.pop(stream, None)
+
+    def resend(self, gateway: str | None = None) -> None:
+        """Sends again what was sent to one gateway, or to all of them."""
+        for outbox in list(self._outboxes.values()):
+            if gateway is None or outbox.gateway == gateway:
+                outbox.stale = True
+                if not outbox.sending:
+                    outbox.sending = True
+                    self._loop.call_soon(self._flush, outbox)
+
+    def sweep(self) -> None:
+        """Forgets old replies and idle gateways; to be called about once a second."""
+        now = self._clock.now()
+        for gateway, outbox in list(self._outboxes.items()):
+            for stream, (ended, _) in list(outbox.ended.items()):
+                if now - ended < KEPT and len(outbox.ended) <= KEPT_REPLIES:
+                    break
+                del outbox.ended[stream]
+            if not outbox.open and not outbox.ended and not outbox.sending:
+                del self._outboxes[gateway]
+
+    async def drained(self, timeout: float) -> None:
+        """Waits until everything was handed to Redis, at most `timeout` seconds."""
+        end = self._clock.now() + timeout
+        while any(box.sending for box in self._outboxes.values()) and self._clock.now() < end:
+            await asyncio.sleep(0.005)
+
+    def _outbox(self, gateway: str) -> Outbox:
+        outbox = self._outboxes.get(gateway)
+        if outbox is None:
+            outbox = self._outboxes[gateway] = Outbox(gateway)
+        return outbox
+
+    def _end(self, outbox: Outbox, stream: int) -> None:
+        outbox.ended[stream] = (self._clock.now(), outbox.open.pop(stream))
+        if len(outbox.ended) > KEPT_REPLIES:
+            del outbox.ended[next(iter(outbox.ended))]
+
+    def _flush(self, outbox: Outbox) -> None:
+        if outbox.stale:
+            outbox.rewind()
+        if not outbox.pending:
+            outbox.sending = False
+            return
+        entries, outbox.pending = outbox.pending[:BATCH], outbox.pending[BATCH:]
+        data = encode(Batch(self._worker, entries))
+        reply = self._link.call("XADD", outbox.key, "NOMKSTREAM", "*", "b", data)
+        reply.add_done_callback(lambda done: self._sent(outbox, done))
+
+    def _sent(self, outbox: Outbox, done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None or done.result() is None:
+            self._failed(outbox, error)
+            return
+        outbox.missing_since = None
+        outbox.batches += 1
+        if outbox.batches % LOOK == 0 and not outbox.paused:
+            self._look(outbox)
+        self._flush(outbox)
+
+    def _failed(self, outbox: Outbox, error: BaseException | None) -> None:
+        outbox.stale = True
+        outbox.pending = []
+        if error is None:
+            now = self._clock.now()
+            if outbox.missing_since is None:
+                outbox.missing_since = now
+            elif now - outbox.missing_since > GRACE:
+                logger.warning("gateway is gone", gateway=outbox.gateway)
+                del self._outboxes[outbox.gateway]
+                outbox.sending = False
+                self._gone(outbox.gateway)
+                return
+        elif not isinstance(error, Lost):
+            logger.error("redis refused a reply", gateway=outbox.gateway, error=str(error))
+        self._loop.call_later(RETRY, self._flush, outbox)
+
+    def _look(self, outbox: Outbox) -> None:
+        reply = self._link.call("XLEN", outbox.key)
+        reply.add_done_callback(lambda done: self._looked(outbox, done))
+
+    def _looked(self, outbox: Outbox, done: asyncio.Future[Any]) -> None:
+        length = 0 if done.cancelled() or done.exception() else done.result()
+        if not outbox.paused and length > BEHIND:
+            outbox.paused = True
+            self._flow(outbox.gateway, False)
+        elif outbox.paused and length < CAUGHT_UP:
+            outbox.paused = False
+            self._flow(outbox.gateway, True)
+        if outbox.paused:
+            self._loop.call_later(0.02, self._look, outbox)
+
+
+class ReplyReader:
+    """A gateway's side: keeps its stream alive, reads it, and trims what it has read."""
+
+    def __init__(self, url: str, gateway: str, take: Callable[[Batch], None]) -> None:
+        self._link = Link(url, "replies")
+        self._key = keys.reply(gateway)
+        self._take = take
+        self._last = "0-0"
+        self._task: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Returns when the stream exists; raises Lost when Redis is away."""
+        await self._link.start()
+        await self._link.wait_open(10)
+        self._task = asyncio.create_task(self._read(), name="replies")
+        await asyncio.wait_for(self.ready.wait(), 10)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._link.is_open:
+            await asyncio.wait([self._link.call("DEL", self._key)], timeout=1)
+        await self._link.stop()
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                await self._link.wait_open(60)
+                await self._read_connected()
+            except (Lost, hiredis.HiredisError) as error:
+                self.ready.clear()
+                logger.warning("reply stream interrupted", error=str(error))
+                await asyncio.sleep(0.02)
+
+    async def _read_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        kept_alive = float("-inf")
+        while True:
+            if loop.time() - kept_alive >= 1:
+                await self._keep_alive()
+                kept_alive = loop.time()
+            found = await self._link.call(
+                "XREAD", "COUNT", 256, "BLOCK", 1000, "STREAMS", self._key, self._last
+            )
+            if not found:
+                continue
+            for id_, fields in found[0][1]:
+                self._last = id_.decode()
+                if fields[0] == b"b":
+                    self._take(decode_batch(fields[1]))
+            milliseconds, _, number = self._last.partition("-")
+            self._link.call("XTRIM", self._key, "MINID", f"{milliseconds}-{int(number) + 1}")
+
+    async def _keep_alive(self) -> None:
+        """A stream that is not there is made; the workers then send again what it held."""
+        if not await self._link.call("PEXPIRE", self._key, keys.REPLY_MS):
+            hello = await self._link.call("XADD", self._key, "*", "h", "1")
+            await self._link.call("PEXPIRE", self._key, keys.REPLY_MS)
+            self._last = hello.decode()
+        self.ready.set()

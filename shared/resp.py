@@ -1,0 +1,187 @@
+"""A pipelined Redis connection for the hot path: one write and one future per command.
+
+Everything that is not on the path of a token uses redis-py. Parsing and packing are hiredis's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import hiredis
+from redis.asyncio.connection import parse_url
+
+from shared import log
+
+Argument = bytes | str | int
+LONGEST_PAUSE = 0.5
+"""Seconds between attempts to reach a server that is away."""
+CONNECT_TIMEOUT = 5.0
+
+logger = log.get("redis")
+
+
+class Lost(ConnectionError):
+    """The connection is gone; whether the command ran is unknown."""
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+    path: str | None
+    tls: bool
+    setup: tuple[tuple[Argument, ...], ...]
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        parts = parse_url(url)
+        setup: list[tuple[Argument, ...]] = []
+        if parts.get("password"):
+            user = (parts["username"],) if parts.get("username") else ()
+            setup.append(("AUTH", *user, parts["password"]))
+        if parts.get("db"):
+            setup.append(("SELECT", int(parts["db"])))
+        return cls(
+            parts.get("host", "localhost"),
+            int(parts.get("port", 6379)),
+            parts.get("path"),
+            url.startswith("rediss://"),
+            tuple(setup),
+        )
+
+
+class Connection(asyncio.Protocol):
+    """One socket. Replies come back in the order of the calls."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+
+    def call(self, *command: Argument) -> asyncio.Future[Any]:
+        """Sends one command; the future is the reply, a hiredis.ReplyError raised, or Lost."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._transport is None:
+            future.set_exception(Lost("not connected"))
+            return future
+        self._waiting.append(future)
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        return future
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        reader.feed(data)
+        while (reply := reader.gets()) is not Ellipsis:
+            future = self._waiting.popleft()
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        waiting, self._waiting = self._waiting, deque()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(Lost("connection lost"))
+                future.exception()
+        self._on_lost()
+
+
+class Link:
+    """A Connection that is made anew whenever it breaks.
+
+    `on_open` is called after every connect, the first one included, before anything else is sent.
+    """
+
+    def __init__(self, url: str, name: str, on_open: Callable[[], None] | None = None) -> None:
+        self._address = Address.parse(url)
+        self._name = name
+        self._on_open = on_open
+        self._connection: Connection | None = None
+        self._open = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    async def start(self) -> None:
+        """Keeps connecting in the background and returns; see `wait_open`."""
+        self._task = asyncio.create_task(self._keep_connected(), name=f"link-{self._name}")
+
+    async def wait_open(self, timeout: float) -> None:
+        """Raises Lost when there is no connection within `timeout` seconds."""
+        try:
+            await asyncio.wait_for(self._open.wait(), timeout)
+        except TimeoutError:
+            raise Lost(f"Redis did not answer within {timeout:g} s") from None
+
+    def call(self, *command: Argument) -> asyncio.Future[Any]:
+        connection = self._connection
+        if connection is None:
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            future.set_exception(Lost("not connected"))
+            return future
+        return connection.call(*command)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _keep_connected(self) -> None:
+        pause = 0.02
+        while True:
+            try:
+                connection = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT)
+            except (OSError, TimeoutError, hiredis.HiredisError) as error:
+                logger.warning("cannot reach redis", link=self._name, error=str(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = 0.02
+            self._connection = connection
+            if self._on_open is not None:
+                self._on_open()
+            self._open.set()
+            await self._lost.wait()
+            self._connection = None
+            self._open.clear()
+            logger.warning("redis connection lost", link=self._name)
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        self._lost = lost = asyncio.Event()
+        address = self._address
+        if address.path is not None:
+            _, connection = await loop.create_unix_connection(
+                lambda: Connection(lost.set), address.path
+            )
+        else:
+            _, connection = await loop.create_connection(
+                lambda: Connection(lost.set), address.host, address.port, ssl=address.tls or None
+            )
+        for command in address.setup:
+            await connection.call(*command)
+        # A server that is still loading its data accepts connections and refuses commands.
+        await connection.call("PING")
+        return connection
