@@ -18,18 +18,18 @@ class Usage(msgspec.Struct, array_like=True, frozen=True):
     reasoning: int = 0
 
 
-class Started(msgspec.Struct, array_like=True, frozen=True, tag=0):
+class Started(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=0):
     """The job has an engine; nothing was generated yet."""
 
 
-class Text(msgspec.Struct, array_like=True, frozen=True, tag=1):
+class Text(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):
     """More content of one choice. The common item, hence the smallest."""
 
     choice: int
     text: str
 
 
-class Delta(msgspec.Struct, array_like=True, frozen=True, tag=2):
+class Delta(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=2):
     """Anything else a chunk can carry.
 
     `delta` is the JSON of the chunk's delta object, `logprobs` the JSON of its logprobs or empty.
@@ -42,20 +42,20 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag=2):
     logprobs: bytes = b""
 
 
-class Finish(msgspec.Struct, array_like=True, frozen=True, tag=3):
+class Finish(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=3):
     """One choice has ended; `reason` is OpenAI's finish_reason."""
 
     choice: int
     reason: str
 
 
-class Done(msgspec.Struct, array_like=True, frozen=True, tag=4):
+class Done(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=4):
     """The last item of a streamed reply."""
 
     usage: Usage
 
 
-class Failed(msgspec.Struct, array_like=True, frozen=True, tag=5):
+class Failed(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=5):
     """The last item of a reply that ended in an error."""
 
     status: int
@@ -76,14 +76,14 @@ class Choice(msgspec.Struct, array_like=True, frozen=True):
     reasoning: str | None = None
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True, tag=6):
+class Answer(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=6):
     """The only item of a reply that was asked for in one piece."""
 
     choices: list[Choice]
     usage: Usage
 
 
-class Vectors(msgspec.Struct, array_like=True, frozen=True, tag=7):
+class Vectors(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=7):
     """Embeddings: `count` rows of `width` little-endian float32."""
 
     count: int
@@ -92,7 +92,7 @@ class Vectors(msgspec.Struct, array_like=True, frozen=True, tag=7):
     usage: Usage
 
 
-class Where(msgspec.Struct, array_like=True, frozen=True, tag=8):
+class Where(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=8):
     """A later attempt asks how far the reply got. Not numbered: its index is -1."""
 
 
@@ -116,13 +116,13 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     entries: list[Entry]
 
 
-class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=0):
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=0):
     """Stop this job, its caller is gone."""
 
     job: str
 
 
-class Position(msgspec.Struct, array_like=True, frozen=True, tag=1):
+class Position(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):
     """Answer to Where: the next index wanted, each choice's text so far, choices that ended."""
 
     job: str
@@ -132,7 +132,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True, tag=1):
     finished: dict[int, str]
 
 
-class Resend(msgspec.Struct, array_like=True, frozen=True, tag=2):
+class Resend(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=2):
     """Send everything of this gateway's open replies again; something was lost on the way."""
 
     gateway: str
