@@ -6,6 +6,7 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from shared.errors import (
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
-from shared.wire.event import Batch, Position, Where
+from shared.wire.event import Batch, Position, Resend, Where
 from shared.wire.node import WorkerState, decode_state
 from shared.wire.task import Class, Kind, Task
 
@@ -60,6 +61,7 @@ class Dispatch:
         self._replies: dict[int, Reply] = {}
         self._streams = 0
         self._stopping = False
+        self._idle = asyncio.Event()
         self._lanes: dict[str, Seen] = {}
         self._seconds: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,9 +78,10 @@ class Dispatch:
     async def stop(self) -> None:
         """Refuses new requests, lets open ones finish within the drain time, fails the rest."""
         self._stopping = True
-        end = self._clock.now() + self._settings.drain_timeout
-        while self._replies and self._clock.now() < end:
-            await asyncio.sleep(0.02)
+        if self._replies:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self._settings.drain_timeout)
         for reply in list(self._replies.values()):
             reply.fail(ShuttingDown("The hub is shutting down.").failed())
             self.close(reply)
@@ -104,7 +107,10 @@ class Dispatch:
         streamed: bool,
         service: Class,
     ) -> Reply:
-        """Queues one request. Raises QueueFull, QueueUnavailable, ShuttingDown, ModelUnavailable."""
+        """Queues one request.
+
+        Raises QueueFull, QueueUnavailable, ShuttingDown or ModelUnavailable.
+        """
         if self._stopping:
             raise ShuttingDown("The hub is shutting down.", retry_after=1)
         lane = entry.model.lane
@@ -131,8 +137,7 @@ class Dispatch:
             self.close(reply)
             raise
         if placed.state == "full":
-            self._replies.pop(task.stream, None)
-            reply.ended = True
+            del self._replies[task.stream]
             raise QueueFull(
                 f"{placed.waiting} requests already wait for {entry.name!r},"
                 f" which is the limit. Try again later.",
@@ -142,10 +147,11 @@ class Dispatch:
 
     def close(self, reply: Reply) -> None:
         """Forgets a reply; one that has not ended takes its job with it."""
-        known = self._replies.pop(reply.task.stream, None)
-        if known is None:
+        if self._replies.pop(reply.task.stream, None) is None:
             return
-        if reply.ended:
+        if not self._replies:
+            self._idle.set()
+        if reply.job_over:
             self._measure(reply)
             return
         reply.ended = True
@@ -221,8 +227,9 @@ class Dispatch:
                 continue
             if isinstance(entry.item, Where):
                 self._tell_position(reply, batch.worker, entry.attempt)
-            else:
-                reply.take(batch.worker, entry, now)
+            elif not reply.take(batch.worker, entry, now) and now - reply.asked > 1:
+                reply.asked = now
+                queue.tell(self._link, batch.worker, Resend(self.name))
 
     def _tell_position(self, reply: Reply, worker: str, attempt: int) -> None:
         reply.producer = (worker, attempt)
@@ -236,6 +243,7 @@ class Dispatch:
                 reply.next,
                 {choice: "".join(texts) for choice, texts in reply.texts.items()},
                 dict(reply.finished),
+                reply.broken,
             ),
         )
 
@@ -299,6 +307,4 @@ class Dispatch:
 
     def _give_up(self, reply: Reply) -> None:
         limit = self._settings.request_timeout
-        error = RequestTimeout(f"The request took longer than {limit:g} seconds.")
-        asyncio.ensure_future(self._abort(reply)).add_done_callback(self._closing.discard)
-        reply.fail(error.failed())
+        reply.fail(RequestTimeout(f"The request took longer than {limit:g} seconds.").failed())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from shared.errors import HubError
-from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Text
+from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Text, Usage
 from shared.wire.task import Task
 
 LARGEST_BACKLOG = 16_384
@@ -26,8 +26,13 @@ class Reply:
         self.next = 0
         self.producer: tuple[str, int] | None = None
         self.texts: dict[int, list[str]] = {}
-        self.finished: dict[int, str] = {}
+        self.finished: dict[int, Usage] = {}
+        self.broken = False
         self.ended = False
+        """The last item was delivered."""
+        self.job_over = False
+        """…and it came from the worker: there is nothing left to cancel."""
+        self.asked = now
         self.vanished = 0
         self.requeues = 0
         self._on_close = on_close
@@ -55,21 +60,25 @@ class Reply:
         """Ends the caller's interest; a job that still runs is cancelled. Idempotent."""
         self._on_close(self)
 
-    def take(self, worker: str, entry: Entry, now: float) -> None:
-        """Accepts the next item of the current producer; drops repeats and strangers."""
+    def take(self, worker: str, entry: Entry, now: float) -> bool:
+        """Accepts the next item of the current producer; drops repeats and strangers.
+
+        False when items before this one are missing.
+        """
         producer = (worker, entry.attempt)
         if self.producer is None and entry.attempt == 1:
             self.producer = producer
         if producer != self.producer or self.ended:
-            return
+            return True
         self.heard = now
         if entry.index != self.next:
-            return
+            return entry.index < self.next
         self.next += 1
-        item = entry.item
         if self.task.streamed:
-            self._remember(item)
-        self._deliver(item)
+            self._remember(entry.item)
+        self.job_over = isinstance(entry.item, LAST)
+        self._deliver(entry.item)
+        return True
 
     def fail(self, failed: Failed) -> None:
         """Ends the reply with an error of our own."""
@@ -80,14 +89,16 @@ class Reply:
         if isinstance(item, Text):
             self.texts.setdefault(item.choice, []).append(item.text)
         elif isinstance(item, Delta):
-            self.texts.setdefault(item.choice, []).append(item.raw)
+            self.broken = self.broken or item.raw is None
+            self.texts.setdefault(item.choice, []).append(item.raw or "")
         elif isinstance(item, Finish):
-            self.finished[item.choice] = item.reason
+            self.finished[item.choice] = item.usage
 
     def _deliver(self, item: Item) -> None:
         if len(self._items) >= LARGEST_BACKLOG:
-            item = HubError("The client reads too slowly; the reply was ended.").failed()
+            self.job_over = False
             self._items.clear()
+            item = HubError("The client reads too slowly; the reply was ended.").failed()
         self._items.append(item)
         if isinstance(item, LAST):
             self.ended = True

@@ -162,7 +162,7 @@ async def renew(link: LinkLike, worker: str, jobs: dict[str, str]) -> list[str]:
     lost = await _renew.run(
         link,
         (keys.ABORT, *jobs.values()),
-        (worker, keys.LEASE_MS, keys.IN_PROGRESS, *jobs),
+        (worker, keys.LEASE_MS, keys.IN_PROGRESS, keys.JOB, *jobs),
     )
     return [id_.decode() for id_ in lost]
 

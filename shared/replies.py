@@ -8,6 +8,7 @@ Redis that comes back empty.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,7 @@ class ReplyWriter:
         self._gone = gone
         self._flow = flow
         self._outboxes: dict[str, Outbox] = {}
+        self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def put(self, gateway: str, entry: Entry) -> None:
@@ -122,9 +124,11 @@ class ReplyWriter:
 
     async def drained(self, timeout: float) -> None:
         """Waits until everything was handed to Redis, at most `timeout` seconds."""
-        end = self._clock.now() + timeout
-        while any(box.sending for box in self._outboxes.values()) and self._clock.now() < end:
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while any(outbox.sending for outbox in self._outboxes.values()):
+                    self._idle.clear()
+                    await self._idle.wait()
 
     def _outbox(self, gateway: str) -> Outbox:
         outbox = self._outboxes.get(gateway)
@@ -142,6 +146,7 @@ class ReplyWriter:
             outbox.rewind()
         if not outbox.pending:
             outbox.sending = False
+            self._idle.set()
             return
         entries, outbox.pending = outbox.pending[:BATCH], outbox.pending[BATCH:]
         data = encode(Batch(self._worker, entries))

@@ -1,15 +1,18 @@
 -- Prolongs a worker's leases and forgets old cancellations.
--- KEYS: abort set, then one queue per job        ARGV: worker, lease ms, in-progress prefix, id…
+-- A lease that ran out but that nobody took is simply taken again.
+-- KEYS: abort set, then one queue per job        ARGV: worker, lease ms, prefixes (in-progress, job),
+--                                                      id…
 -- Returns the ids whose lease is no longer this worker's.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60000)
 local lost = {}
 for i = 2, #KEYS do
-  local id = ARGV[2 + i]
+  local id = ARGV[3 + i]
   local lease = ARGV[3] .. id
-  if redis.call('GET', lease) == ARGV[1] then
-    redis.call('PEXPIRE', lease, ARGV[2])
+  local owner = redis.call('GET', lease)
+  if owner == ARGV[1] or (not owner and redis.call('EXISTS', ARGV[4] .. id) == 1) then
+    redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
     redis.call('ZADD', KEYS[i], now + ARGV[2], id)
   else
     lost[#lost + 1] = id

@@ -33,20 +33,22 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=
     """Anything else a chunk can carry.
 
     `delta` is the JSON of the chunk's delta object, `logprobs` the JSON of its logprobs or empty.
-    `raw` is the engine's own text behind it, which is what a later attempt continues from.
+    `raw` is the engine's own text behind it, which is what a later attempt continues from; None
+    where the engine does not tell it and the reply cannot be continued.
     """
 
     choice: int
-    raw: str
+    raw: str | None
     delta: bytes
     logprobs: bytes = b""
 
 
 class Finish(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=3):
-    """One choice has ended; `reason` is OpenAI's finish_reason."""
+    """One choice has ended; `reason` is OpenAI's finish_reason, `usage` what it alone took."""
 
     choice: int
     reason: str
+    usage: Usage
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=4):
@@ -123,13 +125,17 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
 
 
 class Position(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):
-    """Answer to Where: the next index wanted, each choice's text so far, choices that ended."""
+    """Answer to Where: the next index wanted, each choice's text so far, choices that ended.
+
+    `broken` says that something was delivered that has no text to go on from.
+    """
 
     job: str
     attempt: int
     index: int
     texts: dict[int, str]
-    finished: dict[int, str]
+    finished: dict[int, Usage]
+    broken: bool = False
 
 
 class Resend(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=2):

@@ -45,8 +45,11 @@ class Sink(Protocol):
     def text(self, text: str) -> None:
         """More content. `text` is never empty."""
 
-    def delta(self, raw: str, delta: bytes, logprobs: bytes) -> None:
-        """Anything else: tool calls, reasoning, content with logprobs (JSON, see event.Delta)."""
+    def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
+        """Anything else: tool calls, reasoning, content with logprobs (JSON, see event.Delta).
+
+        `raw` None: the engine's own text is not known, so the choice cannot be resumed.
+        """
 
     def finish(self, reason: str) -> None:
         """The choice ended: stop, length, tool_calls or content_filter."""
@@ -64,6 +67,9 @@ class Engine(Protocol):
     @property
     def alive(self) -> bool:
         """Whether requests can be sent now."""
+
+    async def ended(self) -> None:
+        """Returns as soon as the engine is not alive any more."""
 
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
         """Runs to the end of the choice. Cancelling the call cancels the work in the engine.

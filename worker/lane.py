@@ -1,0 +1,284 @@
+"""An arq Worker whose hot path is leases: wake, claim, renew, finish, each one call.
+
+Keys, job format and counters stay arq's; polling, claiming and running are replaced. The rest of
+arq (cron, health key) runs from its own heart beat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from os import getpid
+from typing import Any
+
+import hiredis
+from arq.connections import RedisSettings, create_pool
+from arq.worker import Worker, func
+
+from shared import ids, keys, log, queue
+from shared.catalog import Catalog
+from shared.clock import Clock, SystemClock
+from shared.queue import Claimed
+from shared.replies import ReplyWriter
+from shared.resp import Link, Lost
+from shared.settings import Settings
+from shared.wire.event import Cancel, Position, Resend, decode_control
+from shared.wire.node import WorkerState, encode_state
+from worker.request import Request, chat, completion, embedding
+from worker.residents import Residents
+
+POLL_SECONDS = 1
+"""How long a lost wake-up can delay a job."""
+STOP_SECONDS = 3.0
+
+logger = log.get("lane")
+
+
+class Lane(Worker):
+    """One per process; `await lane.main()` returns after `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        residents: Residents,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = ids.process("wk")
+        self.lane = settings.lane
+        self._clock = clock or SystemClock()
+        self._places = {
+            keys.queue(entry.name): entry.model.parallel for entry in catalog.lane(self.lane)
+        }
+        super().__init__(
+            functions=[func(f, name=f.__name__) for f in (chat, completion, embedding)],
+            queue_name=keys.queue(self.lane),
+            redis_settings=RedisSettings.from_dsn(settings.redis),
+            job_serializer=queue.serialize,
+            job_deserializer=queue.deserialize,
+            max_jobs=sum(self._places.values()),
+            health_check_interval=5,
+            handle_signals=False,
+        )
+        self._residents = residents
+        self._link = Link(settings.redis, "commands", self._reconnected)
+        self._listening = Link(settings.redis, "wake")
+        self._writer = ReplyWriter(
+            self._link, self.name, self._clock, self._gateway_gone, self._set_flow
+        )
+        self._running: dict[str, Request] = {}
+        self._busy = dict.fromkeys(self._places, 0)
+        self._stop = asyncio.Event()
+        self._wanted = False
+        self._claiming: asyncio.Task[None] | None = None
+        self._restoring: set[asyncio.Task[None]] = set()
+        self._started_ms = self._clock.wall_ms()
+
+    def request_stop(self) -> None:
+        """Hands running jobs back to the queue and makes `main` return."""
+        self._stop.set()
+
+    async def main(self) -> None:
+        await self._link.start()
+        await self._listening.start()
+        await self._link.wait_open(30)
+        self._pool = await create_pool(
+            self.redis_settings,
+            job_serializer=self.job_serializer,
+            job_deserializer=self.job_deserializer,
+            default_queue_name=self.queue_name,
+        )
+        loops = [
+            asyncio.create_task(self._listen(), name="listen"),
+            asyncio.create_task(self._every_second(self._renew), name="renew"),
+            asyncio.create_task(self._every_second(self._beat), name="beat"),
+        ]
+        logger.info("lane open", lane=self.lane, worker=self.name, places=self._places)
+        stopped = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self._hand_back()
+        for task in done - {stopped}:
+            task.result()
+
+    async def _listen(self) -> None:
+        """Blocks on the control list and the wake list, in that order."""
+        names = (keys.control(self.name), keys.wake(self.lane))
+        while True:
+            try:
+                await self._listening.wait_open(60)
+                found = await self._listening.call(
+                    "BLMPOP", POLL_SECONDS, 2, *names, "LEFT", "COUNT", 64
+                )
+            except (Lost, hiredis.HiredisError) as error:
+                logger.warning("not listening", error=str(error))
+                await asyncio.sleep(0.02)
+                continue
+            if found is not None and found[0].decode() == names[0]:
+                for message in found[1]:
+                    self._obey(message)
+            else:
+                self._want()
+
+    def _obey(self, message: bytes) -> None:
+        control = decode_control(message)
+        if isinstance(control, Resend):
+            self._writer.resend(control.gateway)
+            return
+        request = self._running.get(control.job)
+        if request is None:
+            return
+        if isinstance(control, Cancel):
+            request.stop("cancelled")
+        elif isinstance(control, Position):
+            request.tell_position(control)
+
+    def _want(self) -> None:
+        """Asks for a round of claims; one that is under way is followed by another."""
+        self._wanted = True
+        if self._claiming is None and not self._stop.is_set():
+            self._claiming = asyncio.create_task(self._claim())
+
+    async def _claim(self) -> None:
+        try:
+            while self._wanted and not self._stop.is_set():
+                self._wanted = False
+                free = {
+                    name: places - self._busy[name]
+                    for name, places in self._places.items()
+                    if places > self._busy[name]
+                }
+                if free:
+                    for claimed in await queue.claim(self._link, self.name, free):
+                        self._begin(claimed)
+        except (Lost, hiredis.HiredisError) as error:
+            logger.warning("cannot claim", error=str(error))
+        finally:
+            self._claiming = None
+
+    def _begin(self, claimed: Claimed) -> None:
+        self._busy[claimed.queue] += 1
+        request = Request(claimed, self.name, self._writer, self._residents, self._clock)
+        self._running[claimed.id] = request
+        task = asyncio.create_task(self._run(request), name=claimed.id)
+        self.tasks[claimed.id] = task
+        request.task = task
+
+    async def _run(self, request: Request) -> None:
+        claimed = request.claimed
+        try:
+            if self.max_tries and claimed.attempt > self.max_tries:
+                await request.give_up()
+            else:
+                function = self.functions[claimed.task.kind]
+                await function.coroutine({**self.ctx, "request": request})
+            self.jobs_complete += 1
+        except asyncio.CancelledError:
+            self.jobs_failed += request.reason == "cancelled"
+        finally:
+            del self._running[claimed.id]
+            del self.tasks[claimed.id]
+            self._busy[claimed.queue] -= 1
+            if not request.over:
+                self._writer.forget(claimed.task.gateway, claimed.task.stream)
+            await self._settle(request)
+            self._want()
+
+    async def _settle(self, request: Request) -> None:
+        """Takes the job off the queue, or hands it back, by why it stopped."""
+        claimed = request.claimed
+        try:
+            if request.reason == "released":
+                await queue.release(self._link, self.name, claimed.queue, claimed.id, self.lane)
+            elif request.reason != "lost":
+                await queue.finish(self._link, self.name, claimed.queue, claimed.id)
+        except (Lost, hiredis.HiredisError) as error:
+            # The lease runs out and another attempt finds nobody waiting for it.
+            logger.warning("cannot finish", job=claimed.id, error=str(error))
+
+    async def _renew(self) -> None:
+        self._writer.sweep()
+        jobs = {id_: request.claimed.queue for id_, request in self._running.items()}
+        if jobs:
+            for id_ in await queue.renew(self._link, self.name, jobs):
+                request = self._running.get(id_)
+                if request is not None:
+                    logger.warning("lease lost", job=id_)
+                    request.stop("lost")
+
+    async def _beat(self) -> None:
+        now = self._clock.wall_ms()
+        state = WorkerState(
+            self.name,
+            self.lane,
+            socket.gethostname(),
+            getpid(),
+            self._started_ms,
+            len(self._running),
+            self._residents.states(),
+        )
+        await asyncio.gather(
+            self._link.call(
+                "SET", keys.worker(self.name), encode_state(state), "PX", keys.WORKER_MS
+            ),
+            self._link.call("ZADD", keys.WORKERS, now, self.name),
+            self._link.call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - 60_000),
+        )
+        await self.heart_beat()
+
+    async def _every_second(self, step: Any) -> None:
+        while True:
+            try:
+                await step()
+            except (Lost, hiredis.HiredisError, ConnectionError, OSError) as error:
+                logger.warning("redis is away", step=step.__name__, error=str(error))
+            await asyncio.sleep(1)
+
+    def _reconnected(self) -> None:
+        """Redis may have forgotten anything: put running jobs back, send replies again."""
+        for request in list(self._running.values()):
+            task = asyncio.create_task(self._restore(request))
+            self._restoring.add(task)
+            task.add_done_callback(self._restoring.discard)
+        self._writer.resend()
+        self._want()
+
+    async def _restore(self, request: Request) -> None:
+        try:
+            ours = await queue.restore(self._link, self.name, request.claimed)
+        except (Lost, hiredis.HiredisError) as error:
+            logger.warning("cannot restore", job=request.claimed.id, error=str(error))
+            return
+        if not ours:
+            request.stop("lost")
+
+    def _gateway_gone(self, gateway: str) -> None:
+        for request in list(self._running.values()):
+            if request.claimed.task.gateway == gateway:
+                request.stop("cancelled")
+
+    def _set_flow(self, gateway: str, flows: bool) -> None:
+        for request in self._running.values():
+            if request.claimed.task.gateway == gateway:
+                request.set_flow(flows)
+
+    async def _hand_back(self) -> None:
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming], timeout=1)
+        tasks = list(self.tasks.values())
+        for request in list(self._running.values()):
+            request.stop("released")
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        await self._writer.drained(1)
+        with contextlib.suppress(Lost, hiredis.HiredisError):
+            await self._link.call("DEL", keys.worker(self.name), keys.control(self.name))
+            await self._link.call("ZREM", keys.WORKERS, self.name)
+        await self._listening.stop()
+        await self._link.stop()
+        await self.pool.aclose()
+        logger.info("lane closed", seconds=round(time.time() - self._started_ms / 1000, 1))
