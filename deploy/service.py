@@ -17,3 +17,7 @@ class Service(NamedTuple):
     user: str | None = None
     """Account to drop to; None keeps the supervisor's."""
     stop: signal.Signals = signal.SIGTERM
+    orphaned: signal.Signals | None = None
+    """What it gets when the supervisor dies; None: the same as `stop`."""
+    within: float = 60.0
+    """Seconds from its start until it must be ready."""

@@ -1,0 +1,84 @@
+"""The `aihub` command. Each command is a file of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+COMMANDS = {
+    "up": "start everything on this machine: databases, worker, gateway",
+    "gateway": "start a gateway alone, on databases that run",
+    "worker": "start this machine's worker alone, on databases that run",
+    "migrate": "bring the database to this version and put the bootstrap key into it",
+    "models": "list the models of the settings; --fetch makes the embedded ones ready",
+    "config": "print the settings in force, where each comes from, secrets redacted",
+    "doctor": "say what works on this machine, what is missing, and its mend",
+    "chat": "talk to a model in the terminal",
+    "version": "print the version",
+}
+MODULES = {
+    "up": "deploy.up",
+    "migrate": "deploy.bootstrap",
+    "models": "deploy.models",
+    "config": "deploy.config",
+    "doctor": "deploy.doctor",
+    "chat": "deploy.chat",
+}
+PROCESSES = {"gateway": "gateway.main", "worker": "worker.main"}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aihub", description="AI Backend Hub")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text)
+        for name, text in COMMANDS.items()
+    }
+    parsers["models"].add_argument("--fetch", action="store_true", help="fetch what is missing")
+    chat = parsers["chat"]
+    chat.add_argument("--base-url", help="an OpenAI-compatible server (default: this hub)")
+    chat.add_argument("--key", help="its API key (default, for this hub only: ours)")
+    chat.add_argument("--model", help="the model's name (default: the server's first chat model)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 2 for wrong settings."""
+    options = arguments().parse_args(argv)
+    if options.command == "version":
+        from importlib.metadata import version
+
+        print(version("ai-backend-hub"))
+        return 0
+    from shared.settings import SettingsError, load
+
+    try:
+        return run(options, load())
+    except SettingsError as error:
+        print(f"aihub: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    if options.command in PROCESSES:
+        os.execv(sys.executable, python(PROCESSES[options.command]))
+    command = import_module(MODULES[options.command])
+    return int(command.main(settings, options))
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """How one of our modules runs as a process; files in the current folder cannot shadow it."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`aihub models`: the catalog of the settings and what of it is on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.catalog import Catalog, Entry
+from shared.settings import Settings
+
+
+def main(settings: Settings, options: argparse.Namespace) -> int:
+    if options.fetch:
+        from deploy import model_store
+
+        model_store.prepare(settings, lambda text: print(text, flush=True))
+        return 0
+    print("\n".join(rows(settings)))
+    return 0
+
+
+def rows(settings: Settings) -> Iterator[str]:
+    width = max((len(name) for name in settings.models), default=4)
+    yield f"{'name':<{width}}  {'engine':<8}  {'kind':<9}  {'lane':<6}  where"
+    for name, model in Catalog(settings.models):
+        yield (
+            f"{name:<{width}}  {model.engine:<8}  {model.kind:<9}  {model.lane:<6}"
+            f"  {where(settings, Entry(name, model))}"
+        )
+
+
+def where(settings: Settings, entry: Entry) -> str:
+    path = file(settings, entry)
+    if path is None:
+        return f"{entry.model.url} as {entry.model.upstream_model or entry.name}"
+    if not path.is_file():
+        return f"{path} (missing: `aihub models --fetch`, or `aihub up`)"
+    return f"{path} ({path.stat().st_size / 1e6:.0f} MB)"
+
+
+def file(settings: Settings, entry: Entry) -> Path | None:
+    """The weights of a llamacpp model."""
+    if entry.model.file is None:
+        return None
+    return settings.folder / "models" / Path(entry.model.file).expanduser()
