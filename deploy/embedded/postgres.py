@@ -15,13 +15,13 @@ import subprocess
 from collections.abc import Callable
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from deploy.embedded import folder, layout, orphan
 from deploy.embedded.folder import EmbeddedError
 from deploy.embedded.layout import Layout
 from deploy.service import Service
 from shared.settings import Settings
+from shared.store import cluster
 
 MAJOR = "18"
 INITDB_TIMEOUT = 300.0
@@ -91,15 +91,10 @@ def service(settings: Settings) -> Service:
 def missing(settings: Settings) -> str | None:
     """Open a real connection; why it failed, or None."""
     try:
-        psycopg.connect(administration(settings), connect_timeout=PROBE_TIMEOUT).close()
+        psycopg.connect(cluster.superuser(settings), connect_timeout=PROBE_TIMEOUT).close()
     except psycopg.OperationalError as error:
         return str(error).strip().splitlines()[-1]
     return None
-
-
-def administration(settings: Settings) -> str:
-    """Connection string of the superuser, for what must exist before the migrations."""
-    return make_conninfo(host=str(settings.sockets), user="postgres", dbname="postgres")
 
 
 def initialise(found: Layout) -> None:
