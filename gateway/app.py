@@ -1,0 +1,128 @@
+"""The composition root of a gateway process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import psycopg
+from litestar import Litestar
+from litestar.handlers import ASGIRouteHandler
+
+from gateway.auth import Keyring, watch_changes
+from gateway.counts import Counts
+from gateway.dispatch import Dispatch
+from gateway.exchange import Exchange
+from gateway.front import Front
+from gateway.routes.admission import Admission
+from gateway.routes.chat import ChatRoute
+from gateway.routes.completions import CompletionRoute
+from gateway.routes.embeddings import EmbeddingRoute
+from gateway.routes.health import HealthRoutes
+from gateway.routes.models import ModelRoutes
+from shared import db, log, settings
+from shared.catalog import Catalog
+from shared.errors import NotFound
+from shared.settings import Settings
+from shared.store import api_key
+
+BASES = ("/v1", "/api/v1")
+
+logger = log.get("gateway")
+
+
+class Gateway:
+    """Everything one process holds, and the order in which it starts and stops."""
+
+    def __init__(self, chosen: Settings) -> None:
+        self._settings = chosen
+        self._catalog = Catalog(chosen.models)
+        self._pool: db.Pool | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self.dispatch = Dispatch(chosen, self._catalog)
+        self.keyring = Keyring(self._find_key)
+        self.counts = Counts(self.dispatch)
+
+    def app(self) -> Litestar:
+        return Litestar(
+            self.routes(),
+            lifespan=[self._live],
+            openapi_config=None,
+            logging_config=None,
+        )
+
+    def routes(self) -> list[ASGIRouteHandler]:
+        front = Front(self.keyring, self.counts)
+        admission = Admission(self._catalog)
+        parts = (self._settings, admission, self.dispatch, self.counts)
+        models = ModelRoutes(self._catalog)
+        health = HealthRoutes(self._missing, self.counts)
+        post, get = ("POST",), ("GET",)
+        route = front.route
+        return [
+            route("chat", under("/chat/completions"), post, ChatRoute(*parts)),
+            route("completions", under("/completions"), post, CompletionRoute(*parts)),
+            route("embeddings", under("/embeddings"), post, EmbeddingRoute(*parts)),
+            route("models", under("/models"), get, models.list),
+            route("model", under("/models/{model:path}"), get, models.one),
+            route("live", ["/health/live"], get, health.live, public=True),
+            route("ready", ["/health/ready"], get, health.ready, public=True),
+            route("metrics", ["/metrics"], get, health.metrics),
+            route("unknown", ["/"], (), unknown, public=True, is_mount=True),
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _live(self, _: Litestar) -> AsyncIterator[None]:
+        """Starts what requests need, and drains before the server closes its sockets.
+
+        Granian stops listening as soon as it gets a signal. So SIGTERM drains first, while new
+        requests are still answered, with 503; then SIGINT, which Granian keeps, ends the process.
+        """
+        loop = asyncio.get_running_loop()
+        async with db.connect(self._settings.postgres) as self._pool:
+            await self.dispatch.start()
+            changes = asyncio.create_task(watch_changes(self._settings.redis, self.keyring))
+            loop.add_signal_handler(signal.SIGTERM, self._drain)
+            logger.info("gateway is up", process=self.dispatch.name)
+            try:
+                yield
+            finally:
+                if self._draining is None:
+                    await self.dispatch.stop()
+                changes.cancel()
+                await asyncio.gather(changes, return_exceptions=True)
+
+    def _drain(self) -> None:
+        if self._draining is None:
+            logger.info("draining", replies=self.dispatch.open_replies)
+            self._draining = asyncio.create_task(self.dispatch.stop())
+            self._draining.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGINT))
+
+    def _missing(self) -> dict[str, str]:
+        missing = self.dispatch.missing()
+        if self._pool is None or self._pool.get_stats().get("pool_size", 0) == 0:
+            missing["database"] = "no connection"
+        return missing
+
+    async def _find_key(self, digest: bytes) -> api_key.ApiKey | None:
+        if self._pool is None:
+            raise psycopg.OperationalError("no connection yet")
+        return await api_key.find(self._pool, digest)
+
+
+def under(path: str) -> list[str]:
+    return [base + path for base in BASES]
+
+
+async def unknown(exchange: Exchange) -> None:
+    raise NotFound(f"Unknown path: {exchange.method} {exchange.path}.")
+
+
+def create_app() -> Litestar:
+    """For the server: reads the settings, sets up logging, starts nothing."""
+    chosen = settings.load()
+    log.configure("gateway", chosen.log_level, chosen.log_format)
+    return Gateway(chosen).app()

@@ -1,0 +1,132 @@
+"""Who is asking: a Bearer key to a Principal, with a short memory of keys already looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import redis.asyncio as redis
+from psycopg import Error as DatabaseError
+
+from shared import keys, log
+from shared.clock import Clock, SystemClock
+from shared.errors import InvalidApiKey, Unavailable
+from shared.store.api_key import ApiKey, digest
+
+KNOWN_SECONDS = 10.0
+UNKNOWN_SECONDS = 1.0
+MOST_KEYS = 4096
+LOOKUP_SECONDS = 2.0
+RECONNECT_SECONDS = 0.5
+
+logger = log.get("auth")
+
+Find = Callable[[bytes], Awaitable[ApiKey | None]]
+
+
+class Principal(NamedTuple):
+    """Whose request it is; `id` names the key, not its secret."""
+
+    id: str
+
+
+class Known(NamedTuple):
+    until: float
+    key: ApiKey | None
+
+
+class Keyring:
+    """Looks keys up by digest. A revoked key is refused at once, or after 10 s without Redis."""
+
+    def __init__(self, find: Find, clock: Clock | None = None) -> None:
+        self._find = find
+        self._clock = clock or SystemClock()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Task[ApiKey | None]] = {}
+
+    async def find(self, authorization: bytes | None) -> Principal:
+        """The owner of an Authorization header; raises InvalidApiKey or Unavailable."""
+        secret = read_bearer(authorization)
+        fingerprint = digest(secret)
+        known = self._known.get(fingerprint)
+        if known is None or known.until < self._clock.now():
+            key = await self._look_up(fingerprint)
+        else:
+            self._known.move_to_end(fingerprint)
+            key = known.key
+        if key is None or key.revoked_at is not None or expired(key):
+            raise InvalidApiKey(
+                f"Incorrect API key provided: {mask(secret)}. `aihub keys` lists and makes keys."
+            )
+        return Principal(key.id)
+
+    def forget(self) -> None:
+        """Look every key up again."""
+        self._known.clear()
+
+    async def _look_up(self, fingerprint: bytes) -> ApiKey | None:
+        """Requests that ask for one key at a time share one query."""
+        asked = self._asked.get(fingerprint)
+        if asked is None:
+            asked = asyncio.create_task(self._ask(fingerprint))
+            self._asked[fingerprint] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(fingerprint, None))
+        try:
+            return await asyncio.shield(asked)
+        except (DatabaseError, TimeoutError, OSError) as error:
+            logger.warning("keys cannot be looked up", error=str(error))
+            raise Unavailable(
+                "The key cannot be checked right now: the database does not answer.",
+                retry_after=2,
+            ) from error
+
+    async def _ask(self, fingerprint: bytes) -> ApiKey | None:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            key = await self._find(fingerprint)
+        lasts = KNOWN_SECONDS if key is not None else UNKNOWN_SECONDS
+        self._known[fingerprint] = Known(self._clock.now() + lasts, key)
+        self._known.move_to_end(fingerprint)
+        if len(self._known) > MOST_KEYS:
+            self._known.popitem(last=False)
+        return key
+
+
+def read_bearer(authorization: bytes | None) -> str:
+    if authorization is None:
+        raise InvalidApiKey(
+            "You didn't provide an API key. Send it in the Authorization header: Bearer YOUR_KEY."
+        )
+    scheme, _, secret = authorization.decode("latin-1").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise InvalidApiKey("The Authorization header must read: Bearer YOUR_KEY.")
+    return secret
+
+
+def expired(key: ApiKey) -> bool:
+    return key.expires_at is not None and key.expires_at <= datetime.now(UTC)
+
+
+def mask(secret: str) -> str:
+    """What an error may show of a key: enough to recognise it, too little to guess it."""
+    return f"{secret[:6]}…{secret[-4:]}" if len(secret) >= 24 else "…"
+
+
+async def watch_changes(url: str, keyring: Keyring) -> None:
+    """Forgets keys when one was changed, and whenever a change may have been missed."""
+    client = redis.Redis.from_url(url)
+    try:
+        while True:
+            with contextlib.suppress(redis.RedisError, OSError):
+                async with client.pubsub() as subscription:
+                    await subscription.subscribe(keys.KEYS_CHANGED)
+                    async for _ in subscription.listen():
+                        keyring.forget()
+            keyring.forget()
+            await asyncio.sleep(RECONNECT_SECONDS)
+    finally:
+        await client.aclose()

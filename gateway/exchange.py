@@ -1,0 +1,168 @@
+"""One HTTP request and its reply, without a framework's cost per request."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from math import ceil
+from time import perf_counter
+from types import TracebackType
+
+from litestar.types import HTTPScope, Receive, Send
+
+from gateway.auth import Principal
+from shared import ids
+from shared.errors import BodyTooLarge, ClientClosed, HubError
+from shared.wire.event import Failed
+from shared.wire.openai import error
+
+JSON = (b"content-type", b"application/json")
+EVENTS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+VERSION = (b"openai-version", b"2020-10-01")
+SANE_ID = re.compile(rb"^[\x21-\x7e]{1,512}$")
+
+Header = tuple[bytes, bytes]
+
+
+class Exchange:
+    """What a route reads from and writes to. `status` is 0 until the reply has begun."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "began",
+        "client_id",
+        "extra",
+        "headers",
+        "id",
+        "method",
+        "model",
+        "path",
+        "principal",
+        "status",
+    )
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.began = perf_counter()
+        self.id = ids.new("req_")
+        self.method: str = scope["method"]
+        self.path = scope["path"]
+        self.headers = dict(scope["headers"])
+        given = self.headers.get(b"x-client-request-id", b"")
+        self.client_id = given if SANE_ID.match(given) else None
+        self.status = 0
+        self.model: str | None = None
+        self.extra: list[Header] = []
+        self.principal: Principal | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return perf_counter() - self.began
+
+    async def read(self, limit: int) -> bytes:
+        """The body; raises BodyTooLarge, before reading on, when it has more than `limit` bytes."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise self._too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientClosed("The client left before its request was read.")
+            size += len(message["body"])
+            if size > limit:
+                raise self._too_large(limit)
+            parts.append(message["body"])
+            if not message["more_body"]:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def respond(self, status: int, body: bytes, *headers: Header) -> None:
+        """The whole reply at once."""
+        await self._start(status, (*headers, (b"content-length", str(len(body)).encode())))
+        await self._send(
+            {
+                "type": "http.response.body",
+                "body": b"" if self.method == "HEAD" else body,
+                "more_body": False,
+            }
+        )
+
+    async def refuse(self, failed: Failed) -> None:
+        """The reply to a request that failed before anything was sent."""
+        headers = [JSON]
+        if failed.retry_after is not None or failed.status in (429, 503):
+            seconds = failed.retry_after or 1.0
+            headers.append((b"retry-after", str(ceil(seconds)).encode()))
+            headers.append((b"retry-after-ms", str(ceil(seconds * 1000)).encode()))
+        if failed.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if failed.status == 413:
+            headers.append((b"connection", b"close"))
+        await self.respond(failed.status, error.encode(failed), *headers)
+
+    async def open_stream(self) -> None:
+        """Server-sent events follow."""
+        await self._start(200, EVENTS)
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Part of a stream; waits while the client does not read."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def departure(self) -> None:
+        """Returns when the client has gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _start(self, status: int, headers: tuple[Header, ...]) -> None:
+        own = [
+            *headers,
+            *self.extra,
+            (b"x-request-id", self.id.encode()),
+            (b"openai-processing-ms", str(int(self.seconds * 1000)).encode()),
+            VERSION,
+        ]
+        if self.client_id is not None:
+            own.append((b"x-client-request-id", self.client_id))
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": own})
+
+    def _too_large(self, limit: int) -> HubError:
+        return BodyTooLarge(f"The body of the request is larger than {limit} bytes.")
+
+
+class Presence:
+    """While entered, the client's departure cancels the task and raises ClientClosed."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._left = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._watch = asyncio.create_task(self._wait())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watch.cancel()
+        if self._left and kind is asyncio.CancelledError:
+            self._task.uncancel()
+            raise ClientClosed("The client closed the connection.")
+
+    async def _wait(self) -> None:
+        await self._exchange.departure()
+        self._left = True
+        self._task.cancel()

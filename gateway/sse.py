@@ -1,0 +1,149 @@
+"""Reply items into server-sent events: one byte template per stream, only the content escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from shared.wire.event import Delta, Done, Failed, Finish, Item, Text, Usage
+from shared.wire.openai import error
+from shared.wire.openai.usage import from_event
+
+END = b"data: [DONE]\n\n"
+WAITING = b": waiting\n\n"
+"""A comment: keeps clients and proxies from giving up, and every client ignores it."""
+
+encode = msgspec.json.Encoder().encode
+
+
+def failure(failed: Failed) -> bytes:
+    """An error after the first byte; the stream ends behind it."""
+    return b"data: " + error.encode(failed) + b"\n\n"
+
+
+class Head(NamedTuple):
+    """What every chunk of a stream repeats. `created` is epoch seconds."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    tier: str | None = None
+
+    def json(self, kind: str) -> bytes:
+        """The start of a chunk, up to and with `"choices":[`."""
+        fields = {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
+        if self.tier is not None:
+            fields["service_tier"] = self.tier
+        return b"data: " + encode(fields)[:-1] + b',"choices":['
+
+
+class Chunks:
+    """One stream. After `render`, `usage` or `failed` is set if the stream has ended."""
+
+    def __init__(self, start: bytes, *, include_usage: bool) -> None:
+        self._start = start
+        self._include_usage = include_usage
+        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self.usage: Usage | None = None
+        self.failed: Failed | None = None
+
+    def render(self, items: Iterable[Item]) -> bytes:
+        """The events of these items, joined."""
+        parts: list[bytes] = []
+        for item in items:
+            if isinstance(item, Text):
+                self.text(item, parts)
+            elif isinstance(item, Delta):
+                self.delta(item, parts)
+            elif isinstance(item, Finish):
+                self.finish(item, parts)
+            elif isinstance(item, Done):
+                self.usage = item.usage
+                self._end(parts)
+            elif isinstance(item, Failed):
+                self.failed = item
+        return b"".join(parts)
+
+    def text(self, item: Text, parts: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def delta(self, item: Delta, parts: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def finish(self, item: Finish, parts: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def _end(self, parts: list[bytes]) -> None:
+        if self._include_usage and self.usage is not None:
+            parts += (self._start, b'],"usage":', encode(from_event(self.usage)), b"}\n\n")
+        parts.append(END)
+
+
+class ChatChunks(Chunks):
+    """chat.completion.chunk objects; each choice opens with its role."""
+
+    def __init__(self, head: Head, *, include_usage: bool) -> None:
+        super().__init__(head.json("chat.completion.chunk"), include_usage=include_usage)
+        self._heads: dict[int, bytes] = {}
+        self._text_tail = b'},"logprobs":null,"finish_reason":null}' + self._tail
+
+    def text(self, item: Text, parts: list[bytes]) -> None:
+        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        parts += (head, b'{"content":', encode(item.text), self._text_tail)
+
+    def delta(self, item: Delta, parts: list[bytes]) -> None:
+        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        logprobs = item.logprobs or b"null"
+        parts += (head, item.delta, b',"logprobs":', logprobs, b',"finish_reason":null}')
+        parts.append(self._tail)
+
+    def finish(self, item: Finish, parts: list[bytes]) -> None:
+        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        parts += (head, b'{},"logprobs":null,"finish_reason":', encode(item.reason), b"}")
+        parts.append(self._tail)
+
+    def _open(self, choice: int, parts: list[bytes]) -> bytes:
+        head = self._start + b'{"index":%d,"delta":' % choice
+        self._heads[choice] = head
+        parts += (head, b'{"role":"assistant","content":"","refusal":null', self._text_tail)
+        return head
+
+
+class CompletionChunks(Chunks):
+    """text_completion objects."""
+
+    def __init__(self, head: Head, *, include_usage: bool) -> None:
+        super().__init__(head.json("text_completion"), include_usage=include_usage)
+
+    def text(self, item: Text, parts: list[bytes]) -> None:
+        self._chunk(item.choice, item.text, b"null", b"null", parts)
+
+    def delta(self, item: Delta, parts: list[bytes]) -> None:
+        self._chunk(item.choice, item.raw or "", item.logprobs or b"null", b"null", parts)
+
+    def finish(self, item: Finish, parts: list[bytes]) -> None:
+        self._chunk(item.choice, "", b"null", encode(item.reason), parts)
+
+    def _chunk(
+        self, choice: int, text: str, logprobs: bytes, reason: bytes, parts: list[bytes]
+    ) -> None:
+        parts += (
+            self._start,
+            b'{"text":',
+            encode(text),
+            b',"index":%d,"logprobs":' % choice,
+            logprobs,
+            b',"finish_reason":',
+            reason,
+            b"}",
+            self._tail,
+        )
