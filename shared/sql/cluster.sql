@@ -9,3 +9,6 @@ SELECT 1 FROM pg_database WHERE datname = 'aihub';
 
 -- name: create_database
 CREATE DATABASE aihub OWNER aihub;
+
+-- name: create_vector
+CREATE EXTENSION IF NOT EXISTS vector;

@@ -1,6 +1,8 @@
-"""The one role and the one database of a server that is the hub's own."""
+"""The one role and the one database, with pgvector in it, of a server that is the hub's own."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -12,9 +14,9 @@ from shared.settings import Settings
 SQL = queries("cluster")
 
 
-def superuser(settings: Settings) -> str:
-    """Connection string of the embedded server's superuser, to a database that is always there."""
-    return make_conninfo(host=str(settings.sockets), user="postgres", dbname="postgres")
+def superuser(settings: Settings, database: str = "postgres") -> str:
+    """Connection string of the embedded server's superuser. `postgres` is always there."""
+    return make_conninfo(host=str(settings.sockets), user="postgres", dbname=database)
 
 
 def ensure(settings: Settings) -> None:
@@ -22,11 +24,26 @@ def ensure(settings: Settings) -> None:
 
     Raises psycopg.OperationalError when the server cannot be reached.
     """
-    conninfo = superuser(settings)
-    with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
-        for noun in ("role", "database"):
-            if connection.execute(SQL[f"find_{noun}"]).fetchone() is None:
-                try:
-                    connection.execute(SQL[f"create_{noun}"])
-                except (DuplicateObject, DuplicateDatabase, UniqueViolation):
-                    continue
+    with administration(superuser(settings)) as connection:
+        ensure_role(connection)
+        if connection.execute(SQL["find_database"]).fetchone() is None:
+            with suppress(DuplicateDatabase, UniqueViolation):
+                connection.execute(SQL["create_database"])
+    # Only a superuser may create this extension, and the hub's own role is none.
+    with administration(superuser(settings, "aihub")) as connection:
+        ensure_vector(connection)
+
+
+def administration(conninfo: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+
+
+def ensure_role(connection: psycopg.Connection) -> None:
+    if connection.execute(SQL["find_role"]).fetchone() is None:
+        with suppress(DuplicateObject, UniqueViolation):
+            connection.execute(SQL["create_role"])
+
+
+def ensure_vector(connection: psycopg.Connection) -> None:
+    with suppress(DuplicateObject, UniqueViolation):
+        connection.execute(SQL["create_vector"])

@@ -1,0 +1,84 @@
+"""One PostgreSQL and one Valkey a test run; a fresh database or an empty keyspace a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from deploy import migrate
+from shared.settings import Settings
+from shared.store import cluster
+from tests.server import running_postgres, running_valkey, temporary_home
+
+FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+"""These servers need not survive a power cut."""
+
+numbers = count()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty state folder, for Settings(home=str(home))."""
+    with temporary_home() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Settings]:
+    """The settings of a running embedded server. Its database `aihub` does not exist yet."""
+    with temporary_home() as path:
+        settings = Settings(home=str(path))
+        with running_postgres(settings, *FAST):
+            yield settings
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Settings) -> Settings:
+    """The same server with the database `aihub` at the head: the template, not to be used."""
+    migrate.run(postgres)
+    return postgres
+
+
+@pytest.fixture
+def empty_database_url(postgres: Settings) -> Iterator[str]:
+    """A database without tables or extensions, owned by role aihub."""
+    yield from fresh_database(postgres, "template1", f"empty_{next(numbers)}")
+
+
+@pytest.fixture
+def database_url(migrated: Settings) -> Iterator[str]:
+    """A database at the head of the migrations that no other test has touched."""
+    yield from fresh_database(migrated, "aihub", f"test_{next(numbers)}")
+
+
+def fresh_database(settings: Settings, template: str, name: str) -> Iterator[str]:
+    with psycopg.connect(cluster.superuser(settings), autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER aihub STRATEGY file_copy")
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+        cluster.ensure_role(connection)
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        yield f"postgresql://aihub@/{name}?host={settings.sockets}"
+        connection.execute(drop.format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Settings]:
+    """The settings of a running embedded server."""
+    with temporary_home() as path:
+        settings = Settings(home=str(path))
+        with running_valkey(settings):
+            yield settings
+
+
+@pytest.fixture
+def valkey_url(valkey: Settings) -> str:
+    """The session's server, emptied."""
+    with redis.Redis.from_url(valkey.redis) as client:
+        client.flushall()
+    return valkey.redis

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from shared.db import Pool, connect, transaction
+from shared.settings import SettingsError
+from shared.store import api_key
+
+KEY = "sk-first-0123456789"
+OTHER = "sk-second-0123456789"
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with connect(database_url) as pool:
+        yield pool
+
+
+async def insert(pool: Pool, key: str, lifetime: str | None) -> None:
+    async with transaction(pool) as connection:
+        await connection.execute(
+            "INSERT INTO api_key (id, name, prefix, digest, scopes, expires_at)"
+            " VALUES (%s, 'test', 'sk-', %s, '{inference}', now() + %s::interval)",
+            (f"key_{key}", api_key.digest(key), lifetime),
+        )
+
+
+async def test_unknown_key_is_not_found(pool: Pool) -> None:
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
+
+
+async def test_bootstrap_key_is_found_whole(pool: Pool) -> None:
+    await api_key.ensure_bootstrap(pool, KEY)
+    found = await api_key.find(pool, api_key.digest(KEY))
+    assert found is not None
+    assert found.id.startswith("key_")
+    assert (found.name, found.prefix) == ("bootstrap", KEY[:7])
+    assert found.scopes == ("admin", "inference")
+    assert abs((datetime.now(UTC) - found.created_at).total_seconds()) < 60
+    assert (found.expires_at, found.revoked_at) == (None, None)
+
+
+async def test_only_the_hash_is_stored(pool: Pool, database_url: str) -> None:
+    await api_key.ensure_bootstrap(pool, KEY)
+    with psycopg.connect(database_url) as connection:
+        (row,) = connection.execute("SELECT api_key::text FROM api_key").fetchall()
+    assert KEY not in row[0]
+    assert api_key.digest(KEY).hex() in row[0]
+
+
+async def test_a_changed_bootstrap_key_replaces_the_old_one(pool: Pool) -> None:
+    await api_key.ensure_bootstrap(pool, KEY)
+    first = await api_key.find(pool, api_key.digest(KEY))
+    await api_key.ensure_bootstrap(pool, OTHER)
+    second = await api_key.find(pool, api_key.digest(OTHER))
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id
+
+
+async def test_a_revoked_bootstrap_key_is_activated_again(pool: Pool) -> None:
+    await api_key.ensure_bootstrap(pool, KEY)
+    async with transaction(pool) as connection:
+        await connection.execute("UPDATE api_key SET revoked_at = now()")
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
+    await api_key.ensure_bootstrap(pool, KEY)
+    assert await api_key.find(pool, api_key.digest(KEY)) is not None
+
+
+async def test_the_same_bootstrap_key_writes_nothing(pool: Pool) -> None:
+    await api_key.ensure_bootstrap(pool, KEY)
+    async with pool.connection() as connection:
+        before = await (await connection.execute("SELECT ctid::text FROM api_key")).fetchone()
+        await api_key.ensure_bootstrap(pool, KEY)
+        after = await (await connection.execute("SELECT ctid::text FROM api_key")).fetchone()
+    assert before == after
+
+
+async def test_an_expired_key_is_not_found(pool: Pool) -> None:
+    await insert(pool, KEY, "-1 second")
+    await insert(pool, OTHER, "1 hour")
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
+    found = await api_key.find(pool, api_key.digest(OTHER))
+    assert found is not None
+    assert found.expires_at is not None
+
+
+async def test_an_ordinary_key_cannot_become_the_bootstrap_key(pool: Pool) -> None:
+    await insert(pool, KEY, None)
+    with pytest.raises(SettingsError, match="AIHUB_ADMIN_KEY"):
+        await api_key.ensure_bootstrap(pool, KEY)
+
+
+async def test_a_failed_transaction_leaves_nothing(pool: Pool) -> None:
+    with pytest.raises(RuntimeError):
+        async with transaction(pool) as connection:
+            await connection.execute(
+                "INSERT INTO api_key (id, name, prefix, digest, scopes)"
+                " VALUES ('key_x', 'x', 'x', %s, '{}')",
+                (api_key.digest(KEY),),
+            )
+            raise RuntimeError
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
