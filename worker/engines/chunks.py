@@ -1,0 +1,157 @@
+"""What an engine's stream says, given to a sink.
+
+The common chunk, a piece of content and nothing else, takes the short way: one decode, one call.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.wire.event import Usage
+from worker.engines.base import EngineLost, Sink
+from worker.engines.logprobs import Logprobs
+from worker.engines.refusal import Complaint, Subject, from_stream
+from worker.engines.toolcalls import CallReader, CallsDelta, CallStream, Fragment
+
+NOTHING = msgspec.Raw(b"")
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Counts(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    def usage(self) -> Usage:
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            (prompt and prompt.cached_tokens) or 0,
+            (completion and completion.reasoning_tokens) or 0,
+        )
+
+
+class Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Fragment] | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw = NOTHING
+
+
+class Chunk(msgspec.Struct):
+    choices: list[Choice] = []
+    usage: Counts | None = None
+    error: Complaint | None = None
+
+
+class ReasoningDelta(msgspec.Struct, omit_defaults=True):
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+class ContentDelta(msgspec.Struct):
+    content: str
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+encode = msgspec.json.Encoder().encode
+
+
+class ChunkReader:
+    """Gives one streamed choice to `sink`; afterwards `reason` and `usage` are known.
+
+    `calls` reads tool calls out of forced JSON; `logprobs` says in which shape they leave.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        calls: CallReader | None = None,
+        logprobs: Logprobs | None = None,
+        subject: Subject = "messages",
+    ) -> None:
+        self.reason: str | None = None
+        self.usage: Usage | None = None
+        self._sink = sink
+        self._calls = calls
+        self._logprobs = logprobs
+        self._plain = calls is None and logprobs is None
+        self._own_calls = CallStream()
+        self._called = False
+        self._subject = subject
+
+    def take(self, data: bytes) -> None:
+        """One event's data; raises EngineLost when it is no chunk, HubError when it is an error."""
+        try:
+            chunk = decode(data)
+        except msgspec.MsgspecError as error:
+            raise EngineLost(f"the engine sent a chunk of another shape: {error}") from error
+        if chunk.choices:
+            choice = chunk.choices[0]
+            delta = choice.delta
+            text = delta.content if delta is not None else choice.text
+            if self._plain:
+                if text:
+                    self._sink.text(text)
+            elif text or choice.logprobs != NOTHING:
+                self._shaped(text or "", choice.logprobs)
+            if delta is not None and not text:
+                self._others(delta)
+            if choice.finish_reason is not None:
+                self._end(choice.finish_reason)
+        if chunk.usage is not None:
+            self.usage = chunk.usage.usage()
+        if chunk.error is not None:
+            raise from_stream(chunk.error, self._subject)
+
+    def close(self) -> Usage:
+        """The stream is over; raises EngineLost when its choice is not."""
+        if self.reason is None:
+            raise EngineLost("the engine's stream ended in the middle of the choice")
+        return self.usage or Usage()
+
+    def _shaped(self, text: str, logprobs: msgspec.Raw) -> None:
+        if self._calls is not None:
+            for raw, delta in self._calls.feed(text):
+                self._sink.delta(raw, encode(delta), b"")
+            return
+        given = self._logprobs is not None and bytes(logprobs) not in (b"", b"null")
+        shaped = self._logprobs.shape(logprobs) if self._logprobs and given else b""
+        if shaped:
+            self._sink.delta(text, encode(ContentDelta(text)), shaped)
+        elif text:
+            self._sink.text(text)
+
+    def _others(self, delta: Delta) -> None:
+        if delta.reasoning_content or delta.refusal:
+            told = ReasoningDelta(delta.reasoning_content or None, delta.refusal or None)
+            self._sink.delta(None, encode(told), b"")
+        if delta.tool_calls:
+            fragments = [self._own_calls.pass_on(fragment) for fragment in delta.tool_calls]
+            self._called = True
+            self._sink.delta(None, encode(CallsDelta(fragments)), b"")
+
+    def _end(self, reason: str) -> None:
+        if self.reason is not None:
+            return
+        if reason == "stop" and (self._calls is not None or self._called):
+            reason = "tool_calls"
+        self.reason = reason
+        self._sink.finish(reason)

@@ -1,0 +1,80 @@
+"""The process around one llama.cpp model: `python -m worker.engines.llamacpp_child OPTIONS`.
+
+OPTIONS is the JSON of `Options`. It answers the OpenAI wire on a unix socket, prints `ready` on
+standard output when it does, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+READY = "ready"
+PR_SET_PDEATHSIG = 1
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the child is told. `parent` is the pid that must live on for it to live."""
+
+    file: str
+    socket: str
+    parent: int
+    context: int
+    """Tokens per slot."""
+    parallel: int
+    threads: int
+    embedding: bool
+    prompt_cache: int
+    """MiB of host memory for prompts that left their slot."""
+
+
+def follow_parent(parent: int) -> None:
+    """Die when the parent does; exits at once when it is gone already."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        raise SystemExit("the parent process is gone")
+
+
+def serve(options: Options) -> object:
+    """Load the model and listen; returns the server, which lives as long as it is referenced."""
+    import xllamacpp  # type: ignore[import-untyped]
+
+    params = xllamacpp.CommonParams()
+    params.model.path = options.file
+    params.hostnames = [options.socket]
+    params.n_parallel = options.parallel
+    params.n_ctx = options.context * options.parallel
+    params.cpuparams.n_threads = options.threads
+    params.cpuparams_batch.n_threads = options.threads
+    params.cache_ram_mib = options.prompt_cache
+    params.n_threads_http = options.parallel + 8
+    params.ui = False
+    params.fit_params = False
+    params.endpoint_props = False
+    if options.embedding:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        params.n_batch = params.n_ubatch = max(options.context, 512)
+    return xllamacpp.Server(params)
+
+
+def main(argv: list[str]) -> None:
+    options = msgspec.json.decode(argv[1], type=Options)
+    follow_parent(options.parent)
+    Path(options.socket).unlink(missing_ok=True)
+    server = serve(options)
+    print(READY, flush=True)
+    while server is not None:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(sys.argv)

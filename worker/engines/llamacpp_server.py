@@ -1,0 +1,176 @@
+"""The child process of one llama.cpp model: start, what it can do, end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+import worker
+from shared import log
+from shared.errors import EngineFailed
+from shared.settings import Model, Settings
+from worker.engines.base import EngineLost
+from worker.engines.llamacpp_child import READY, Options
+from worker.engines.refusal import clean
+from worker.engines.upstream import Address, Refused, Upstream
+from worker.process import Child, spawn
+
+PROMPT_CACHE = 64
+"""MiB of host memory for prompts; llama.cpp's own default is 8 GiB."""
+START_TIMEOUT = 300.0
+
+
+class Capabilities(msgspec.Struct):
+    supports_tools: bool = False
+
+
+class Properties(msgspec.Struct):
+    chat_template_caps: Capabilities = msgspec.field(default_factory=Capabilities)
+
+
+class Dimensions(msgspec.Struct):
+    """Sizes of the loaded model."""
+
+    n_vocab: int = 0
+    n_embd: int = 0
+
+
+class ListedModel(msgspec.Struct):
+    meta: Dimensions
+
+
+class ListedModels(msgspec.Struct):
+    data: list[ListedModel]
+
+
+class LlamaServer:
+    """After `start`: `upstream` answers, `sizes` and `tools` describe the model."""
+
+    def __init__(self, name: str, model: Model, settings: Settings) -> None:
+        self.sizes = Dimensions()
+        self.tools = False
+        """Whether the model's own template knows tools."""
+        self._name = name
+        self._model = model
+        self._file = settings.folder / "models" / Path(model.file or "").expanduser()
+        self._sockets = settings.sockets
+        self._socket: Path | None = None
+        self._child: Child | None = None
+        self._upstream: Upstream | None = None
+        self._over = asyncio.Event()
+        self._log = log.get("llamacpp")
+
+    @property
+    def alive(self) -> bool:
+        return self._upstream is not None and self._child is not None and self._child.alive
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, 0 when there is none."""
+        return self._child.pid if self._child is not None and self._child.alive else 0
+
+    async def ended(self) -> None:
+        """Returns as soon as it is not alive any more."""
+        await self._over.wait()
+
+    @property
+    def upstream(self) -> Upstream:
+        """Raises EngineLost when the child is not there."""
+        if self._upstream is None or not self.alive:
+            raise EngineLost("the engine is not running")
+        return self._upstream
+
+    async def start(self) -> None:
+        """Raises EngineFailed with the child's last words."""
+        if self.alive:
+            return
+        await self.stop()
+        if not self._file.is_file():
+            raise EngineFailed(f"The model {self._name} lacks its file {self._file.name}.")
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._launch()
+        except TimeoutError:
+            raise await self._failure("was not ready in time") from None
+        except (EngineLost, Refused, msgspec.MsgspecError, OSError) as error:
+            raise await self._failure(f"could not be started: {error}") from error
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End the child and all it started. Idempotent."""
+        self._upstream = None
+        self._over.set()
+        child, self._child = self._child, None
+        socket, self._socket = self._socket, None
+        if child is not None:
+            await child.stop()
+        if socket is not None:
+            socket.unlink(missing_ok=True)
+
+    async def _launch(self) -> None:
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def heard(line: str) -> None:
+            if line == READY and not ready.done():
+                ready.set_result(None)
+
+        self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket = self._sockets / f"llama-{os.urandom(4).hex()}.sock"
+        child = self._child = await self._spawn(self._socket, heard)
+        child.exited.add_done_callback(lambda exited: self._exited(child, exited.result(), ready))
+        await ready
+        upstream = Upstream(Address(str(self._socket), "localhost", 0, ""))
+        models = msgspec.json.decode(await upstream.call("GET", "/v1/models"), type=ListedModels)
+        self.sizes = models.data[0].meta
+        properties = msgspec.json.decode(await upstream.call("GET", "/props"), type=Properties)
+        self.tools = properties.chat_template_caps.supports_tools
+        self._upstream = upstream
+        self._over = asyncio.Event()
+        if not child.alive:
+            self._over.set()
+        self._log.info("engine ready", model=self._name, pid=child.pid)
+
+    def _exited(self, child: Child, status: int, ready: asyncio.Future[None]) -> None:
+        if not ready.done():
+            ready.set_exception(EngineLost(f"it ended with status {status}"))
+        if child is self._child:
+            self._over.set()
+            self._log.error("engine died", model=self._name, status=status, said=child.tail(30))
+
+    async def _spawn(self, socket: Path, heard: Callable[[str], None]) -> Child:
+        embedding = self._model.kind == "embedding"
+        options = Options(
+            file=str(self._file),
+            socket=str(socket),
+            parent=os.getpid(),
+            context=self._model.context,
+            parallel=self._model.parallel,
+            threads=self._model.threads or max(1, (os.cpu_count() or 2) // 2),
+            embedding=embedding,
+            prompt_cache=0 if embedding else PROMPT_CACHE,
+        )
+        argv = [sys.executable, "-m", "worker.engines.llamacpp_child"]
+        return await spawn(
+            [*argv, msgspec.json.encode(options).decode()],
+            # Spinning OpenMP threads take the core from those that have work.
+            environment={"OMP_WAIT_POLICY": "passive"},
+            folder=Path(worker.__file__).parents[1],
+            on_line=heard,
+        )
+
+    async def _failure(self, what: str) -> EngineFailed:
+        child = self._child
+        await self.stop()
+        said = ""
+        if child is not None:
+            await child.drained()
+            said = " | ".join(clean(line) for line in child.tail(5))
+            self._log.error("engine failed", model=self._name, what=what, said=child.tail(30))
+        return EngineFailed(f"The engine of {self._name} {what}. Its last words: {said or 'none'}")

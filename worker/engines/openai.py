@@ -1,0 +1,138 @@
+"""Any server that speaks the OpenAI wire: another hub, vLLM, llama-server, a vendor."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from base64 import b64decode
+from typing import Any
+
+import msgspec
+
+from shared.errors import EngineFailed
+from shared.settings import Model
+from shared.wire.event import Usage, Vectors
+from worker.engines.base import EngineLost, Generation, Sink
+from worker.engines.chunks import ChunkReader, Counts
+from worker.engines.logprobs import SameLogprobs
+from worker.engines.refusal import Subject, clean, complaint, from_status
+from worker.engines.resuming import continue_behind
+from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
+
+BYTES_PER_TOKEN = 4
+"""How much text a token is taken for: an upstream does not say what a text would count."""
+PATHS = {"chat": "/chat/completions", "completion": "/completions"}
+SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
+
+
+class Row(msgspec.Struct):
+    index: int
+    embedding: str | list[float]
+
+
+class Reply(msgspec.Struct):
+    data: list[Row]
+    usage: Counts = msgspec.field(default_factory=Counts)
+
+
+class OpenAi:
+    """A base.Engine that is not ours to start; `start` only makes sure that it answers.
+
+    A resumed choice is continued as a prefilled assistant message, which vLLM, llama.cpp and
+    others continue. Its tokens are counted as the upstream counts them: the resumed text as part
+    of the prompt. What the upstream cannot do, it refuses itself; its refusals are passed on.
+    """
+
+    def __init__(self, name: str, model: Model) -> None:
+        self._name = name
+        self._model = model.upstream_model or name
+        key = {"Authorization": f"Bearer {model.api_key}"} if model.api_key else {}
+        self._upstream = Upstream(Address.parse(model.url or ""), key)
+        self._reachable = False
+        self._over = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return self._reachable
+
+    async def start(self) -> None:
+        try:
+            await self._upstream.call("GET", "/models")
+        except Refused as refused:
+            if refused.status in (401, 403):
+                said = clean(complaint(refused.body).message)
+                raise EngineFailed(
+                    f"The upstream of {self._name} refuses our key. {said}"
+                ) from None
+        except EngineLost as error:
+            raise EngineFailed(f"The upstream of {self._name} does not answer: {error}") from error
+        self._reachable = True
+        self._over.clear()
+
+    async def stop(self) -> None:
+        self._reachable = False
+        self._over.set()
+
+    async def ended(self) -> None:
+        await self._over.wait()
+
+    async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        body: dict[str, Any] = {
+            **generation.body,
+            "model": self._model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if generation.resume:
+            if isinstance(body.get("prompt"), list):
+                raise EngineLost("a prompt of token ids cannot be continued with text")
+            spent = max(1, len(generation.resume.encode()) // BYTES_PER_TOKEN)
+            continue_behind(body, generation.resume, spent)
+            if min(body.get(name, 1) for name in ("max_tokens", "max_completion_tokens")) <= 0:
+                sink.finish("length")
+                return Usage(0, spent)
+        subject = SUBJECTS[generation.kind]
+        asked = body.get("logprobs") not in (None, False)
+        reader = ChunkReader(sink, logprobs=SameLogprobs() if asked else None, subject=subject)
+        try:
+            await self._upstream.stream(
+                PATHS[generation.kind], msgspec.json.encode(body), reader.take, sink.attach
+            )
+        except Refused as refused:
+            raise from_status(refused.status, refused.body, subject) from None
+        except EngineUnreachable:
+            await self.stop()
+            raise
+        return reader.close()
+
+    async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
+        body: dict[str, Any] = {"model": self._model, "input": inputs, "encoding_format": "base64"}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        try:
+            answer = await self._upstream.call("POST", "/embeddings", msgspec.json.encode(body))
+        except Refused as refused:
+            raise from_status(refused.status, refused.body, "input") from None
+        except EngineUnreachable:
+            await self.stop()
+            raise
+        try:
+            reply = msgspec.json.decode(answer, type=Reply)
+        except msgspec.MsgspecError as error:
+            raise EngineFailed(f"The upstream's embeddings have another shape: {error}") from error
+        return vectors(reply)
+
+
+def vectors(reply: Reply) -> Vectors:
+    """Rows in order, as little-endian float32."""
+    rows = [floats(row.embedding) for row in sorted(reply.data, key=lambda row: row.index)]
+    width = len(rows[0]) if rows else 0
+    if any(len(row) != width for row in rows):
+        raise EngineFailed("The upstream's vectors differ in length.")
+    return Vectors(len(rows), width // 4, b"".join(rows), reply.usage.usage())
+
+
+def floats(embedding: str | list[float]) -> bytes:
+    if isinstance(embedding, str):
+        return b64decode(embedding)
+    return struct.pack(f"<{len(embedding)}f", *embedding)

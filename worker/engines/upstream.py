@@ -1,0 +1,229 @@
+"""HTTP/1.1 to an engine: one request per connection, bytes straight into a callback.
+
+A streamed reply costs no task switch per chunk: the transport hands its bytes to httptools, which
+hands the body to the event reader, which calls `on_event`, all in one call of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httptools
+
+from worker.engines.base import EngineLost, Pausable
+from worker.engines.events import EventReader, EventTooLong
+
+LONGEST_BODY = 64 * 1024 * 1024
+"""Bytes of a reply that is not a stream (embeddings are the large ones)."""
+DONE = b"[DONE]"
+
+
+class EngineUnreachable(EngineLost):
+    """No connection could be made."""
+
+
+class Refused(Exception):
+    """The engine answered with a status other than 200; `body` is what it said."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+
+
+class Address(NamedTuple):
+    """A socket path, or a host and a port; `prefix` begins every request's path."""
+
+    socket: str
+    host: str
+    port: int
+    prefix: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read `http://host:port/v1` or `unix:/path` (whose prefix is /v1)."""
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return cls(parts.path, "localhost", 0, "/v1")
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"{url!r} is neither http://host:port/v1 nor unix:/path")
+        return cls("", parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+
+
+class Hold:
+    """The engine's end of a stream, as a sink sees it."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+class Exchange(asyncio.Protocol):
+    """One request and its reply. `outcome` gets the reply's body (empty for a stream)."""
+
+    def __init__(self, request: bytes, on_event: Callable[[bytes], None] | None) -> None:
+        self.outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._request = request
+        self._reader = EventReader(self._event) if on_event is not None else None
+        self._on_event = on_event
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._body = bytearray()
+        self._streaming = False
+        self._framed = False
+        self._begun = False
+        self._events = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._request)
+        self._request = b""
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self.fail(error.__context__ or error)
+        except httptools.HttpParserError as error:
+            self.fail(EngineLost(f"the engine does not speak HTTP: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.outcome.done():
+            return
+        if self._begun and not self._framed and exc is None:
+            self.on_message_complete()
+        else:
+            self.fail(EngineLost("the engine closed the connection before its reply ended"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-type":
+            self._events = value.startswith(b"text/event-stream")
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        self._begun = True
+        self._streaming = (
+            self._reader is not None and self._events and self._parser.get_status_code() == 200
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self.outcome.done():
+            return
+        if self._streaming and self._reader is not None:
+            self._reader.feed(body)
+            return
+        self._body += body
+        if len(self._body) > LONGEST_BODY:
+            raise EngineLost("the engine's reply is too long")
+
+    def _event(self, data: bytes) -> None:
+        if self.outcome.done():
+            return
+        if data == DONE:
+            self._finish(b"")
+        elif self._on_event is not None:
+            self._on_event(data)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.outcome.done():
+            return
+        if status != 200:
+            self.fail(Refused(status, bytes(self._body)))
+        elif self._reader is not None and not self._streaming:
+            self.fail(EngineLost("the engine answered without streaming"))
+        else:
+            self._finish(bytes(self._body))
+
+    def _finish(self, body: bytes) -> None:
+        self.outcome.set_result(body)
+        if self._transport is not None:
+            self._transport.close()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(
+                EngineLost("the event of the engine has no end")
+                if isinstance(error, EventTooLong)
+                else error
+            )
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Upstream:
+    """One engine's address and the headers every request to it carries."""
+
+    def __init__(self, address: Address, headers: Mapping[str, str] | None = None) -> None:
+        self._address = address
+        host = address.host if address.socket else f"{address.host}:{address.port}"
+        lines = {"Host": host, "Connection": "close", "Accept": "*/*", **(headers or {})}
+        if any(c in f"{name}{value}" for name, value in lines.items() for c in "\r\n"):
+            raise ValueError("a header holds a line break")
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
+
+    async def stream(
+        self,
+        path: str,
+        body: bytes,
+        on_event: Callable[[bytes], None],
+        attach: Callable[[Pausable], None],
+    ) -> None:
+        """POST `body` and give each event's data to `on_event`; returns after the last one.
+
+        Cancelling cuts the connection at once. Raises Refused, EngineLost, and whatever
+        `on_event` raises (which cuts the connection too).
+        """
+        await self._exchange("POST", path, body, on_event, attach)
+
+    async def call(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """One whole reply; raises Refused and EngineLost."""
+        return await self._exchange(method, path, body, None, None)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        on_event: Callable[[bytes], None] | None,
+        attach: Callable[[Pausable], None] | None,
+    ) -> bytes:
+        head = (
+            f"{method} {self._address.prefix}{path} HTTP/1.1\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        ).encode()
+        transport, exchange = await self._connect(
+            Exchange(b"".join((head, self._head, b"\r\n", body)), on_event)
+        )
+        try:
+            if attach is not None:
+                attach(Hold(transport))
+            return await exchange.outcome
+        finally:
+            if not transport.is_closing():
+                transport.abort()
+
+    async def _connect(self, exchange: Exchange) -> tuple[asyncio.Transport, Exchange]:
+        loop = asyncio.get_running_loop()
+        to = self._address
+        try:
+            if to.socket:
+                return await loop.create_unix_connection(lambda: exchange, to.socket)
+            return await loop.create_connection(lambda: exchange, to.host, to.port)
+        except OSError as error:
+            raise EngineUnreachable(f"the engine cannot be reached: {error.strerror}") from error
