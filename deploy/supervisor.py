@@ -147,7 +147,7 @@ class Supervisor:
             self._console.line(unit.name, text)
 
     def _give_up(self, unit: Unit) -> None:
-        reason = f"was not ready within {unit.service.within:.0f} s: {unit.lacks}"
+        reason = f"was not ready within {unit.service.within:g} s: {unit.lacks}"
         if not unit.was_ready:
             raise StartFailed(unit.name, reason, unit.log)
         self._console.line(unit.name, f"{reason}; it is killed and started again")
