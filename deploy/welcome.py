@@ -63,7 +63,8 @@ def python(url: str, key: Key, model: str) -> str:
     elif key.fresh:
         secret = repr(key.value)
     else:
-        secret = f"open({str(key.path)!r}).read().strip()"
+        imports = "from pathlib import Path\n"
+        secret = f"Path({str(key.path)!r}).read_text().strip()"
     return (
         f"{imports}from openai import OpenAI\n"
         f"client = OpenAI(base_url={url!r}, api_key={secret})\n"
