@@ -93,7 +93,7 @@ def missing(settings: Settings) -> str | None:
     try:
         psycopg.connect(cluster.superuser(settings), connect_timeout=PROBE_TIMEOUT).close()
     except psycopg.OperationalError as error:
-        return str(error).strip().splitlines()[-1]
+        return str(error).strip().splitlines()[0]
     return None
 
 
