@@ -11,6 +11,8 @@ from deploy.logfile import LogFile
 from deploy.service import Service
 
 LOG_INTERVAL = 5.0
+LONGEST_ASK = 0.5
+"""Seconds between two questions whether a slow service is ready; a quick one is asked each turn."""
 
 
 class Died(NamedTuple):
@@ -34,6 +36,7 @@ class Unit:
         self._pause = 0.0
         self._again_at: float | None = None
         self._log_checked = 0.0
+        self._ask_at = 0.0
 
     def start(self, now: float) -> None:
         service = self.service
@@ -73,7 +76,8 @@ class Unit:
         status = self._child.exit()
         if status is not None:
             return self._died(status, now)
-        if not self.ready:
+        if not self.ready and now >= self._ask_at:
+            self._ask_at = now + min(LONGEST_ASK, (now - self._started) / 20)
             missing = self.service.missing()
             if missing is None:
                 self._ready_at = time.monotonic()

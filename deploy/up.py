@@ -101,18 +101,18 @@ def embedded(settings: Settings, supervisor: Supervisor, console: Console) -> li
 
 
 def worker(settings: Settings, env: dict[str, str]) -> Service:
+    """It has no door of its own: the gateway says whether its models answer."""
     return Service(
         "worker",
         python("worker.main"),
         env,
-        missing=lambda: None,
+        missing=lambda: readiness(settings),
         orphaned=signal.SIGKILL,
         within=120.0,
     )
 
 
 def gateway(settings: Settings, env: dict[str, str]) -> Service:
-    """It answers ready when the worker and its models do."""
     return Service(
         "gateway",
         python("gateway.main"),
