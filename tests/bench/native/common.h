@@ -24,6 +24,7 @@
 
 #define MS 1000000LL
 #define SECOND 1000000000LL
+#define NEVER INT64_MAX
 
 struct span { const char *p; size_t n; };
 struct buf { char *p; size_t len, cap; };
@@ -99,6 +100,15 @@ static inline long span_number(struct span s) {
     return strtol(digits, NULL, 10);
 }
 
+/* Writes a number without its end of string; returns its length. */
+static inline size_t digits(char *to, unsigned long value, unsigned base) {
+    char turned[24];
+    size_t n = 0;
+    do turned[n++] = "0123456789abcdef"[value % base]; while (value /= base);
+    for (size_t i = 0; i < n; i++) to[i] = turned[n - 1 - i];
+    return n;
+}
+
 /* ---- HTTP ---- */
 
 /* Length of a message head with its empty line, 0 while it is incomplete. */
@@ -166,7 +176,8 @@ static inline void body_framing(struct body *b, char c) {
             b->left = b->left * 16 + (uint64_t)hex_digit(c);
             return;
         }
-        b->state = CHUNK_EXTENSION; /* fall through: c may be the end of the line */
+        b->state = CHUNK_EXTENSION;
+        __attribute__((fallthrough)); /* c may be the end of the line already */
     case CHUNK_EXTENSION:
         if (c != '\n') return;
         b->state = b->left ? CHUNK_DATA : TRAILER;
@@ -218,6 +229,32 @@ static inline void no_delay(int fd) {
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+static inline int listen_on(int family, const void *address, socklen_t n) {
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    if (fd < 0) die("socket");
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, address, n) < 0) die("bind");
+    if (listen(fd, 4096) < 0) die("listen");
+    return fd;
+}
+
+/* Port 0 becomes the port that the kernel has chosen. */
+static inline int listen_tcp(int *port) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port)};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t n = sizeof a;
+    int fd = listen_on(AF_INET, &a, sizeof a);
+    getsockname(fd, (struct sockaddr *)&a, &n);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+static inline int listen_unix(const char *path) {
+    struct sockaddr_un a = unix_address(path);
+    unlink(path);
+    return listen_on(AF_UNIX, &a, sizeof a);
+}
+
 static inline void watch(int epoll, int how, int fd, uint32_t events, void *data) {
     struct epoll_event e = {.events = events, .data.ptr = data};
     if (epoll_ctl(epoll, how, fd, &e) < 0) die("epoll_ctl");
@@ -232,12 +269,12 @@ static inline void raise_descriptor_limit(void) {
     }
 }
 
-/* Waits for events up to an absolute time, to the nanosecond. */
+/* Waits for events up to an absolute time, not rounded to milliseconds. */
 static inline int wait_until(int epoll, struct epoll_event *events, int max, int64_t when) {
-    int64_t left = when - now_ns();
+    int64_t left = when == NEVER ? 0 : when - now_ns();
     if (left < 0) left = 0;
     struct timespec t = {.tv_sec = left / SECOND, .tv_nsec = left % SECOND};
-    int n = epoll_pwait2(epoll, events, max, &t, NULL);
+    int n = epoll_pwait2(epoll, events, max, when == NEVER ? NULL : &t, NULL);
     if (n < 0 && errno != EINTR) die("epoll_pwait2");
     return n < 0 ? 0 : n;
 }

@@ -83,15 +83,14 @@ static inline struct span json_get(struct span object, const char *name) {
     return (struct span){0};
 }
 
-/* Reads one " t12" at s; returns the bytes used, 0 if there is no such token. */
-static inline size_t read_token(struct span s, long *index) {
-    size_t i = 2;
-    if (s.n < 3 || s.p[0] != ' ' || s.p[1] != 't') return 0;
-    long value = 0;
-    for (; i < s.n && s.p[i] >= '0' && s.p[i] <= '9' && i < 12; i++) value = value * 10 + (s.p[i] - '0');
-    if (i == 2) return 0;
-    *index = value;
-    return i;
+static inline void json_quote(struct buf *b, const char *s) {
+    buf_text(b, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') buf_format(b, "\\%c", *s);
+        else if ((unsigned char)*s < 0x20) buf_format(b, "\\u%04x", *s);
+        else buf_add(b, s, 1);
+    }
+    buf_text(b, "\"");
 }
 
 #endif

@@ -28,5 +28,6 @@ PY
 grep -v '^litellm-' "$target/requirements.txt" > "$target/requirements-public.txt"
 "$python" -m pip install --quiet -r "$target/requirements-public.txt"
 "$python" -m pip install --quiet --no-deps $(grep '^litellm-' "$target/requirements.txt")
-"$python" -c 'import litellm.proxy.proxy_server' > /dev/null
+# The price list comes from the package: this machine may have no way to the outside.
+LITELLM_LOCAL_MODEL_COST_MAP=True "$python" -c 'import litellm.proxy.proxy_server' > /dev/null
 echo "litellm $version is in $target"
