@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,11 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
     if options.fetch:
         from deploy import model_store
 
-        model_store.prepare(settings, lambda text: print(text, flush=True))
+        try:
+            model_store.prepare(settings, lambda text: print(text, flush=True))
+        except model_store.ModelStoreError as error:
+            print(f"aihub models: {error}", file=sys.stderr)
+            return 1
         return 0
     print("\n".join(rows(settings)))
     return 0
