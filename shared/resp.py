@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import hiredis
 from redis.asyncio.connection import parse_url
@@ -63,10 +63,14 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
 
     def call(self, *command: Argument) -> asyncio.Future[Any]:
-        """Sends one command; the future is the reply, a hiredis.ReplyError raised, or Lost."""
+        """Sends one command; the future is the reply, a hiredis.ReplyError raised, or Lost.
+
+        Losing the connection is never reported as an exception that nobody retrieved.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._transport is None:
             future.set_exception(Lost("not connected"))
+            future.exception()
             return future
         self._waiting.append(future)
         self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
@@ -77,8 +81,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -137,6 +140,7 @@ class Link:
         if connection is None:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             future.set_exception(Lost("not connected"))
+            future.exception()
             return future
         return connection.call(*command)
 
