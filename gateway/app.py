@@ -15,17 +15,15 @@ from litestar.handlers import ASGIRouteHandler
 from gateway.auth import Keyring, watch_changes
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
-from gateway.exchange import Exchange
 from gateway.front import Front
 from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
 from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
 from gateway.routes.health import HealthRoutes
-from gateway.routes.models import ModelRoutes
+from gateway.routes.models import ModelRoute
 from shared import db, log, settings
 from shared.catalog import Catalog
-from shared.errors import NotFound
 from shared.settings import Settings
 from shared.store import api_key
 
@@ -47,18 +45,18 @@ class Gateway:
         self.counts = Counts(self.dispatch)
 
     def app(self) -> Litestar:
+        front = Front(self.keyring, self.counts)
         return Litestar(
-            self.routes(),
+            self.routes(front),
+            exception_handlers={Exception: front.refuse},
             lifespan=[self._live],
             openapi_config=None,
             logging_config=None,
         )
 
-    def routes(self) -> list[ASGIRouteHandler]:
-        front = Front(self.keyring, self.counts)
+    def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog)
         parts = (self._settings, admission, self.dispatch, self.counts)
-        models = ModelRoutes(self._catalog)
         health = HealthRoutes(self._missing, self.counts)
         post, get = ("POST",), ("GET",)
         route = front.route
@@ -66,12 +64,10 @@ class Gateway:
             route("chat", under("/chat/completions"), post, ChatRoute(*parts)),
             route("completions", under("/completions"), post, CompletionRoute(*parts)),
             route("embeddings", under("/embeddings"), post, EmbeddingRoute(*parts)),
-            route("models", under("/models"), get, models.list),
-            route("model", under("/models/{model:path}"), get, models.one),
+            route("models", under("/models"), get, ModelRoute(self._catalog), is_mount=True),
             route("live", ["/health/live"], get, health.live, public=True),
             route("ready", ["/health/ready"], get, health.ready, public=True),
             route("metrics", ["/metrics"], get, health.metrics),
-            route("unknown", ["/"], (), unknown, public=True, is_mount=True),
         ]
 
     @contextlib.asynccontextmanager
@@ -86,7 +82,7 @@ class Gateway:
             await self.dispatch.start()
             changes = asyncio.create_task(watch_changes(self._settings.redis, self.keyring))
             loop.add_signal_handler(signal.SIGTERM, self._drain)
-            logger.info("gateway is up", process=self.dispatch.name)
+            logger.info("gateway is up", name=self.dispatch.name)
             try:
                 yield
             finally:
@@ -115,10 +111,6 @@ class Gateway:
 
 def under(path: str) -> list[str]:
     return [base + path for base in BASES]
-
-
-async def unknown(exchange: Exchange) -> None:
-    raise NotFound(f"Unknown path: {exchange.method} {exchange.path}.")
 
 
 def create_app() -> Litestar:

@@ -59,9 +59,7 @@ class Keyring:
             self._known.move_to_end(fingerprint)
             key = known.key
         if key is None or key.revoked_at is not None or expired(key):
-            raise InvalidApiKey(
-                f"Incorrect API key provided: {mask(secret)}. `aihub keys` lists and makes keys."
-            )
+            raise InvalidApiKey(f"Incorrect API key provided: {mask(secret)}.")
         return Principal(key.id)
 
     def forget(self) -> None:

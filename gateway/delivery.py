@@ -16,6 +16,9 @@ from shared.wire.event import Failed, Item
 KEEP_ALIVE = 10.0
 """Seconds without a byte after which a stream gets a comment."""
 
+STALLED = 5.0
+"""Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
+
 T = TypeVar("T", bound=Item)
 
 
@@ -49,7 +52,7 @@ async def stream(
     due = loop.time() + KEEP_ALIVE
     count = 0
     begun = False
-    with Presence(exchange):
+    with Presence(exchange, limit + STALLED):
         while chunks.usage is None and chunks.failed is None:
             items = await reply.items(max(0.0, min(due, end) - loop.time()))
             count += len(items)
@@ -80,7 +83,7 @@ async def whole(exchange: Exchange, reply: Reply, kind: type[T], limit: float) -
     """The one item a reply consists of, once it is there."""
     loop = asyncio.get_running_loop()
     end = loop.time() + limit
-    with Presence(exchange):
+    with Presence(exchange, limit + STALLED):
         while True:
             items = await reply.items(max(0.0, end - loop.time()))
             for item in items:

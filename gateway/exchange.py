@@ -7,12 +7,13 @@ import re
 from math import ceil
 from time import perf_counter
 from types import TracebackType
+from urllib.parse import unquote
 
 from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import Principal
 from shared import ids
-from shared.errors import BodyTooLarge, ClientClosed, HubError
+from shared.errors import BodyTooLarge, ClientClosed, HubError, NotFound
 from shared.wire.event import Failed
 from shared.wire.openai import error
 
@@ -32,6 +33,7 @@ class Exchange:
     """What a route reads from and writes to. `status` is 0 until the reply has begun."""
 
     __slots__ = (
+        "_raw_path",
         "_receive",
         "_send",
         "began",
@@ -41,7 +43,6 @@ class Exchange:
         "id",
         "method",
         "model",
-        "path",
         "principal",
         "status",
     )
@@ -52,7 +53,7 @@ class Exchange:
         self.began = perf_counter()
         self.id = ids.new("req_")
         self.method: str = scope["method"]
-        self.path = scope["path"]
+        self._raw_path = scope["raw_path"]
         self.headers = dict(scope["headers"])
         given = self.headers.get(b"x-client-request-id", b"")
         self.client_id = given if SANE_ID.match(given) else None
@@ -62,9 +63,17 @@ class Exchange:
         self.principal: Principal | None = None
 
     @property
+    def path(self) -> str:
+        """As the client wrote it, with its percent signs decoded."""
+        return unquote(self._raw_path.decode("latin-1"))
+
+    @property
     def seconds(self) -> float:
         """Since the request came."""
         return perf_counter() - self.began
+
+    def unknown(self) -> NotFound:
+        return NotFound(f"Unknown path: {self.method} {self.path}.")
 
     async def read(self, limit: int) -> bytes:
         """The body; raises BodyTooLarge, before reading on, when it has more than `limit` bytes."""
@@ -86,7 +95,7 @@ class Exchange:
 
     async def respond(self, status: int, body: bytes, *headers: Header) -> None:
         """The whole reply at once."""
-        await self._start(status, (*headers, (b"content-length", str(len(body)).encode())))
+        await self._start(status, *headers, (b"content-length", str(len(body)).encode()))
         await self._send(
             {
                 "type": "http.response.body",
@@ -97,20 +106,11 @@ class Exchange:
 
     async def refuse(self, failed: Failed) -> None:
         """The reply to a request that failed before anything was sent."""
-        headers = [JSON]
-        if failed.retry_after is not None or failed.status in (429, 503):
-            seconds = failed.retry_after or 1.0
-            headers.append((b"retry-after", str(ceil(seconds)).encode()))
-            headers.append((b"retry-after-ms", str(ceil(seconds * 1000)).encode()))
-        if failed.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if failed.status == 413:
-            headers.append((b"connection", b"close"))
-        await self.respond(failed.status, error.encode(failed), *headers)
+        await self.respond(failed.status, error.encode(failed), *refusal(failed))
 
     async def open_stream(self) -> None:
         """Server-sent events follow."""
-        await self._start(200, EVENTS)
+        await self._start(200, *EVENTS)
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Part of a stream; waits while the client does not read."""
@@ -121,9 +121,9 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _start(self, status: int, headers: tuple[Header, ...]) -> None:
+    def own_headers(self) -> list[Header]:
+        """What every reply carries."""
         own = [
-            *headers,
             *self.extra,
             (b"x-request-id", self.id.encode()),
             (b"openai-processing-ms", str(int(self.seconds * 1000)).encode()),
@@ -131,18 +131,45 @@ class Exchange:
         ]
         if self.client_id is not None:
             own.append((b"x-client-request-id", self.client_id))
+        return own
+
+    async def _start(self, status: int, *headers: Header) -> None:
         self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": own})
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, *self.own_headers()],
+            }
+        )
 
     def _too_large(self, limit: int) -> HubError:
         return BodyTooLarge(f"The body of the request is larger than {limit} bytes.")
 
 
-class Presence:
-    """While entered, the client's departure cancels the task and raises ClientClosed."""
+def refusal(failed: Failed) -> list[Header]:
+    """The headers an error has beyond those of every reply."""
+    headers = [JSON]
+    if failed.retry_after is not None or failed.status in (429, 503):
+        seconds = failed.retry_after or 1.0
+        headers.append((b"retry-after", str(ceil(seconds)).encode()))
+        headers.append((b"retry-after-ms", str(ceil(seconds * 1000)).encode()))
+    if failed.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if failed.status == 413:
+        headers.append((b"connection", b"close"))
+    return headers
 
-    def __init__(self, exchange: Exchange) -> None:
+
+class Presence:
+    """While entered, the client's departure cancels the task and raises ClientClosed.
+
+    So does a client that is still not done reading after `limit` seconds.
+    """
+
+    def __init__(self, exchange: Exchange, limit: float) -> None:
         self._exchange = exchange
+        self._limit = limit
         self._left = False
 
     def __enter__(self) -> None:
@@ -150,6 +177,7 @@ class Presence:
         assert task is not None
         self._task = task
         self._watch = asyncio.create_task(self._wait())
+        self._timer = asyncio.get_running_loop().call_later(self._limit, self._leave)
 
     def __exit__(
         self,
@@ -158,11 +186,15 @@ class Presence:
         trace: TracebackType | None,
     ) -> None:
         self._watch.cancel()
+        self._timer.cancel()
         if self._left and kind is asyncio.CancelledError:
             self._task.uncancel()
             raise ClientClosed("The client closed the connection.")
 
     async def _wait(self) -> None:
         await self._exchange.departure()
+        self._leave()
+
+    def _leave(self) -> None:
         self._left = True
         self._task.cancel()

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from litestar import asgi
+from litestar import Request, Response, asgi
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from gateway.auth import Keyring
 from gateway.counts import Counts
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, refusal
 from shared import log
-from shared.errors import ClientClosed, HubError, MethodNotAllowed
+from shared.errors import ClientClosed, HubError, InvalidRequest, MethodNotAllowed
+from shared.wire.openai.error import encode
+
+AnyRequest = Request[object, object, State]
+BROKEN = "Something broke in the hub; its log has the request's id."
 
 Handle = Callable[[Exchange], Awaitable[None]]
 
 logger = log.get("gateway")
+
+
+def not_allowed(method: str, allowed: str) -> MethodNotAllowed:
+    return MethodNotAllowed(f"{method} is not allowed here; allowed are {allowed}.")
+
+
+def translate(error: Exception, exchange: Exchange) -> HubError:
+    if isinstance(error, HubError):
+        return error
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("Allow", "")
+        exchange.extra.append((b"allow", allowed.encode()))
+        return not_allowed(exchange.method, allowed)
+    if isinstance(error, NotFoundException):
+        return exchange.unknown()
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return InvalidRequest(error.detail)
+    return HubError(BROKEN)
 
 
 class Front:
@@ -35,14 +59,13 @@ class Front:
         is_mount: bool = False,
     ) -> ASGIRouteHandler:
         """A Litestar route; `name` is what the log and the counts call it."""
-        allowed = frozenset(methods) | ({"HEAD"} if "GET" in methods else set())
+        allowed = {*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())}
 
         @asgi(paths, is_mount=is_mount, copy_scope=False)
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             exchange = Exchange(scope, receive, send)  # type: ignore[arg-type]
             try:
-                if allowed and exchange.method not in allowed:
-                    await self._other_method(exchange, allowed)
+                if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
                 if not public:
                     authorization = exchange.headers.get(b"authorization")
@@ -55,34 +78,48 @@ class Front:
             except Exception:
                 logger.exception("request broke", request=exchange.id, path=exchange.path)
                 if not exchange.status:
-                    broken = HubError("Something broke in the hub; its log has the request's id.")
-                    await exchange.refuse(broken.failed())
+                    await exchange.refuse(HubError(BROKEN).failed())
             finally:
                 self._note(name, exchange)
 
         return serve
 
-    async def _other_method(self, exchange: Exchange, allowed: frozenset[str]) -> None:
-        allow = (b"allow", ", ".join(sorted(allowed | {"OPTIONS"})).encode())
-        if exchange.method == "OPTIONS":
-            await exchange.respond(204, b"", allow)
-            return
-        exchange.extra.append(allow)
-        raise MethodNotAllowed(
-            f"{exchange.method} is not allowed here; allowed are {allow[1].decode()}."
+    def refuse(self, request: AnyRequest, error: Exception) -> Response[bytes]:
+        """Litestar's exception handler: paths nobody serves, and what its own routes raise."""
+        exchange = Exchange(request.scope, request.receive, request.send)
+        failed = translate(error, exchange).failed()
+        if failed.status >= 500:
+            logger.error("request broke", request=exchange.id, exc_info=error)
+        exchange.status = failed.status
+        headers = [*refusal(failed), *exchange.own_headers()]
+        self._note("other", exchange)
+        return Response(
+            encode(failed),
+            status_code=failed.status,
+            headers={name.decode(): value.decode("latin-1") for name, value in headers},
+            media_type="application/json",
         )
+
+    async def _other_method(self, exchange: Exchange, allowed: set[str]) -> bool:
+        """Answers OPTIONS, lets HEAD through where GET is, refuses the rest."""
+        if exchange.method == "HEAD" and "HEAD" in allowed:
+            return False
+        allow = (b"allow", ", ".join(sorted(allowed)).encode())
+        exchange.extra.append(allow)
+        if exchange.method != "OPTIONS":
+            raise not_allowed(exchange.method, allow[1].decode())
+        await exchange.respond(204, b"")
+        return True
 
     def _note(self, name: str, exchange: Exchange) -> None:
         seconds = exchange.seconds
         self._counts.requests.add(1, (name, str(exchange.status)))
         self._counts.seconds.observe(seconds, (name,))
-        logger.info(
-            "request",
-            route=name,
-            status=exchange.status,
-            ms=round(seconds * 1000, 1),
-            request=exchange.id,
-            client_request=exchange.client_id.decode() if exchange.client_id else None,
-            model=exchange.model,
-            owner=exchange.principal.id if exchange.principal else None,
-        )
+        told = {"request": exchange.id, "route": name, "status": exchange.status}
+        if exchange.client_id is not None:
+            told["client_request"] = exchange.client_id.decode()
+        if exchange.model is not None:
+            told["model"] = exchange.model
+        if exchange.principal is not None:
+            told["owner"] = exchange.principal.id
+        logger.info("request", ms=round(seconds * 1000, 1), **told)

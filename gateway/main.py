@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 from functools import partial
-
 from typing import TYPE_CHECKING
 
 from granian import Granian

@@ -10,20 +10,27 @@ from gateway.exchange import JSON, Exchange
 from shared.catalog import Catalog
 from shared.wire.openai.model import ModelList, ModelObject
 
-PATHS = ("/v1/models/", "/api/v1/models/")
 
-
-class ModelRoutes:
+class ModelRoute:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._created = int(time.time())
 
-    async def list(self, exchange: Exchange) -> None:
+    async def __call__(self, exchange: Exchange) -> None:
+        """The list at the mount itself, one model below it."""
+        rest = exchange.path.partition("/v1/models")[2]
+        if rest in ("", "/"):
+            await self._list(exchange)
+        elif rest.startswith("/"):
+            await self._one(exchange, rest[1:])
+        else:
+            raise exchange.unknown()
+
+    async def _list(self, exchange: Exchange) -> None:
         data = [ModelObject(id=entry.name, created=self._created) for entry in self._catalog]
         await exchange.respond(200, msgspec.json.encode(ModelList(data=data)), JSON)
 
-    async def one(self, exchange: Exchange) -> None:
-        prefix = next(path for path in PATHS if exchange.path.startswith(path))
-        entry = self._catalog.find(exchange.path.removeprefix(prefix))
+    async def _one(self, exchange: Exchange, name: str) -> None:
+        entry = self._catalog.find(name)
         found = ModelObject(id=entry.name, created=self._created)
         await exchange.respond(200, msgspec.json.encode(found), JSON)
