@@ -85,7 +85,7 @@ def find(settings: Settings) -> Layout:
 
 
 def make(layout: Layout, report: Callable[[str], None]) -> None:
-    """Make the folders but data, and the copy of the binaries if one is needed."""
+    """Make the folders, all but data."""
     layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.private(layout.sockets)
     if layout.account.current:
@@ -93,7 +93,6 @@ def make(layout: Layout, report: Callable[[str], None]) -> None:
         return
     make_place(layout, report)
     folder.private(layout.run, layout.account.uid, layout.account.gid)
-    copy_binaries(layout, report)
 
 
 def make_place(layout: Layout, report: Callable[[str], None]) -> None:
@@ -121,7 +120,8 @@ def open_to(account: Account, path: Path) -> None:
 
 
 def copy_binaries(layout: Layout, report: Callable[[str], None]) -> None:
-    if layout.copied.is_dir() or readable(layout):
+    """Copy the package into the place if the server's account cannot read it where it is."""
+    if layout.account.current or layout.copied.is_dir() or readable(layout):
         return
     report("Copying the PostgreSQL binaries to where its account can read them")
     fresh = layout.place / "install.new"

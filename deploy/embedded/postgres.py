@@ -62,6 +62,7 @@ def prepare(settings: Settings, report: Callable[[str], None]) -> int:
     lock = folder.lock(found.place / "lock")
     try:
         orphan.end("postgres", found.config, signal.SIGINT)
+        layout.copy_binaries(found, report)
         if not found.data.exists():
             report("Creating the database files (once)")
             initialise(found)

@@ -50,6 +50,14 @@ def test_it_listens_on_one_private_socket_only(settings: Settings) -> None:
         assert (settings.folder / "postgres" / "data").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_kernel_says_who_connects(settings: Settings) -> None:
+    """`peer` admits this account to the hub's two roles and to no other."""
+    with running_postgres(settings), administration(settings) as connection:
+        connection.execute("CREATE ROLE other LOGIN SUPERUSER")
+        with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
+            psycopg.connect(cluster.superuser(settings), user="other")
+
+
 def test_it_does_not_run_as_root(settings: Settings) -> None:
     with running_postgres(settings) as server:
         assert Path(f"/proc/{server.child.pid}").stat().st_uid != 0
@@ -135,7 +143,8 @@ def test_a_pid_file_that_names_no_server_does_not_matter(settings: Settings, con
     """`pid` is a living process of the server's own account: what a re-used number looks like."""
     os.close(postgres.prepare(settings, quiet))
     found = layout.find(settings)
-    bystander = subprocess.Popen(["sleep", "600"], user=found.account.uid, extra_groups=[])
+    user = None if found.account.current else found.account.uid
+    bystander = subprocess.Popen(["sleep", "600"], user=user)
     try:
         path = found.data / "postmaster.pid"
         path.write_text(content.format(pid=bystander.pid))
