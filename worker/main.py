@@ -10,9 +10,8 @@ import uvloop
 
 from shared import log, settings
 from shared.catalog import Catalog
-from worker.engines import build
+from worker.engines.registry import build
 from worker.lane import Lane
-from worker.process import die_with_parent
 from worker.residents import Residents
 
 
@@ -36,7 +35,6 @@ async def serve(configured: settings.Settings) -> None:
 
 
 def main() -> int:
-    die_with_parent()
     try:
         configured = settings.load()
     except settings.SettingsError as error:
