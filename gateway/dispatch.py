@@ -241,8 +241,7 @@ class Dispatch:
                 reply.task.id,
                 attempt,
                 reply.next,
-                {choice: "".join(texts) for choice, texts in reply.texts.items()},
-                dict(reply.finished),
+                reply.progress(),
                 reply.broken,
             ),
         )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from shared.errors import HubError
-from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Text, Usage
+from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Progress, Text, Usage
 from shared.wire.task import Task
 
 LARGEST_BACKLOG = 16_384
@@ -80,6 +80,13 @@ class Reply:
         self._deliver(entry.item)
         return True
 
+    def progress(self) -> dict[int, Progress]:
+        """What later attempts continue from."""
+        return {
+            choice: Progress("".join(texts), len(texts), self.finished.get(choice))
+            for choice, texts in self.texts.items()
+        }
+
     def fail(self, failed: Failed) -> None:
         """Ends the reply with an error of our own."""
         if not self.ended:
@@ -92,6 +99,7 @@ class Reply:
             self.broken = self.broken or item.raw is None
             self.texts.setdefault(item.choice, []).append(item.raw or "")
         elif isinstance(item, Finish):
+            self.texts.setdefault(item.choice, [])
             self.finished[item.choice] = item.usage
 
     def _deliver(self, item: Item) -> None:

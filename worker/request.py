@@ -23,6 +23,7 @@ from shared.wire.event import (
     Finish,
     Item,
     Position,
+    Progress,
     Started,
     Text,
     Usage,
@@ -37,6 +38,7 @@ ENGINE_TRIES = 4
 WAIT_FOR_POSITION = 5.0
 """Seconds a later attempt waits to hear how far the reply got; silence means nobody wants it."""
 
+NOTHING = Progress("", 0)
 BROKEN = "The engine broke in the middle of an answer that cannot be continued."
 
 Reason = Literal["cancelled", "lost", "released"]
@@ -111,7 +113,7 @@ class Request:
         """How far the reply got in earlier attempts; raises CancelledError when nobody waits."""
         task = self.claimed.task
         if self.claimed.attempt == 1:
-            return Position(task.id, 1, 0, {}, {})
+            return Position(task.id, 1, 0, {})
         self._writer.put(task.gateway, Entry(task.stream, self.claimed.attempt, -1, Where()))
         try:
             async with asyncio.timeout(WAIT_FOR_POSITION):
@@ -148,10 +150,11 @@ class Request:
 class ChoiceRun:
     """One choice: a Sink that survives the engines it wears out."""
 
-    def __init__(self, request: Request, choice: int, resume: str) -> None:
+    def __init__(self, request: Request, choice: int, before: Progress) -> None:
         self._request = request
         self._choice = choice
-        self._raw = [resume] if resume else []
+        self._raw = [before.text]
+        self._pieces = before.pieces - 1
         self._source: Pausable | None = None
         self._broken = False
         self._assembly = None if request.streamed else Assembly()
@@ -184,7 +187,12 @@ class ChoiceRun:
         task = self._request.claimed.task
         for tries in range(1, ENGINE_TRIES + 1):
             engine = await self._request.residents.engine(task.model)
-            generation = Generation(kind=kind, body=body, resume="".join(self._raw))
+            generation = Generation(
+                kind=kind,
+                body=body,
+                resume="".join(self._raw),
+                pieces=self._pieces + len(self._raw),
+            )
             try:
                 usage = await engine.generate(generation, self)
             except EngineLost as error:
@@ -263,16 +271,20 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
         request.emit(Started())
     bodies, per_prompt = spread(kind, task.body)
     defaults = request.residents.defaults(task.model)
+    before = [position.choices.get(choice, NOTHING) for choice in range(len(bodies))]
     runs = {
-        choice: ChoiceRun(request, choice, position.texts.get(choice, ""))
-        for choice in range(len(bodies))
-        if choice not in position.finished
+        choice: ChoiceRun(request, choice, progress)
+        for choice, progress in enumerate(before)
+        if progress.usage is None
     }
     usages = await together(
         [run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()]
     )
-    known = {**position.finished, **dict(zip(runs, usages, strict=True))}
-    usage = total([known[choice] for choice in range(len(bodies))], per_prompt)
+    known = dict(zip(runs, usages, strict=True))
+    usage = total(
+        [known.get(choice) or progress.usage or Usage() for choice, progress in enumerate(before)],
+        per_prompt,
+    )
     if request.streamed:
         request.emit(Done(usage))
     else:

@@ -124,8 +124,16 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
     job: str
 
 
+class Progress(msgspec.Struct, array_like=True, frozen=True):
+    """What a gateway has of one choice: its text, in how many pieces, its usage once it ended."""
+
+    text: str
+    pieces: int
+    usage: Usage | None = None
+
+
 class Position(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):
-    """Answer to Where: the next index wanted, each choice's text so far, choices that ended.
+    """Answer to Where: the next index wanted and how far each choice got.
 
     `broken` says that something was delivered that has no text to go on from.
     """
@@ -133,8 +141,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True, tag_field="item", t
     job: str
     attempt: int
     index: int
-    texts: dict[int, str]
-    finished: dict[int, Usage]
+    choices: dict[int, Progress]
     broken: bool = False
 
 

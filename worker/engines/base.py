@@ -22,12 +22,14 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     `body` is the client's JSON with nulls removed and the model's defaults filled in, `n` taken
     out and `seed` set where the request has one. `prompt` of a completion is one string or one
     list of token ids. `resume` is the engine text that earlier attempts produced: generation goes
-    on behind it, and none of it is given to the sink again.
+    on behind it, and none of it is given to the sink again. It came in `pieces` calls of the sink,
+    which is its number of tokens where the engine sends one token at a time.
     """
 
     kind: Literal["chat", "completion"]
     body: dict[str, Any]
     resume: str = ""
+    pieces: int = 0
 
 
 class Pausable(Protocol):

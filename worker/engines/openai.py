@@ -19,8 +19,6 @@ from worker.engines.refusal import Subject, clean, complaint, from_status
 from worker.engines.resuming import continue_behind
 from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
 
-BYTES_PER_TOKEN = 4
-"""How much text a token is taken for: an upstream does not say what a text would count."""
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 
@@ -39,8 +37,7 @@ class OpenAi:
     """A base.Engine that is not ours to start; `start` only makes sure that it answers.
 
     A resumed choice is continued as a prefilled assistant message, which vLLM, llama.cpp and
-    others continue. Its tokens are counted as the upstream counts them: the resumed text as part
-    of the prompt. What the upstream cannot do, it refuses itself; its refusals are passed on.
+    others continue; its earlier pieces are taken for one token each. What the upstream cannot do, it refuses itself; its refusals are passed on.
     """
 
     def __init__(self, name: str, model: Model) -> None:
@@ -83,10 +80,11 @@ class OpenAi:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        spent = 0
         if generation.resume:
             if isinstance(body.get("prompt"), list):
                 raise EngineLost("a prompt of token ids cannot be continued with text")
-            spent = max(1, len(generation.resume.encode()) // BYTES_PER_TOKEN)
+            spent = generation.pieces
             continue_behind(body, generation.resume, spent)
             if min(body.get(name, 1) for name in ("max_tokens", "max_completion_tokens")) <= 0:
                 sink.finish("length")
@@ -103,7 +101,10 @@ class OpenAi:
         except EngineUnreachable:
             await self.stop()
             raise
-        return reader.close()
+        usage = reader.close()
+        return Usage(
+            max(0, usage.prompt - spent), usage.completion + spent, usage.cached, usage.reasoning
+        )
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         body: dict[str, Any] = {"model": self._model, "input": inputs, "encoding_format": "base64"}
