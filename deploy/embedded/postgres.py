@@ -40,6 +40,7 @@ max_connections = 100
 shared_buffers = 128MB
 max_wal_size = 512MB
 io_workers = 1
+max_logical_replication_workers = 0
 jit = off
 client_connection_check_interval = 1s
 idle_in_transaction_session_timeout = 60s

@@ -17,6 +17,7 @@ from deploy import migrate
 from deploy.embedded import folder, layout, postgres
 from deploy.embedded.account import UNPRIVILEGED
 from deploy.embedded.folder import EmbeddedError
+from shared.db import connect
 from shared.settings import Settings
 from shared.store import cluster
 from tests.server import Server, quiet, running_postgres
@@ -231,6 +232,30 @@ def test_binaries_that_the_account_cannot_reach(home: Path, packages: Path) -> N
     os.close(lock)
     copied = [text for text in reports if "Copying" in text]
     assert len(copied) == (1 if os.geteuid() == 0 else 0)
+
+
+def test_a_server_without_pgvector_is_said_to_be_one(home: Path, packages: Path) -> None:
+    (packages / PACKAGE / "pginstall" / "share" / "extension" / "vector.control").unlink()
+    settings = Settings(home=str(home))
+    own = Settings(database_url=cluster.superuser(settings))
+    with (
+        running_postgres(settings),
+        pytest.raises(migrate.MigrationError, match=r"has no pgvector\. Install it on the server"),
+    ):
+        migrate.run(own)
+
+
+async def test_a_pool_outlives_a_restart_of_the_server(settings: Settings) -> None:
+    with running_postgres(settings) as server:
+        async with connect(cluster.superuser(settings)) as pool:
+            for again in (True, False):
+                async with pool.connection() as connection:
+                    cursor = await connection.execute("SHOW statement_timeout")
+                    assert await cursor.fetchone() == {"statement_timeout": "10s"}
+                if again:
+                    server.stop()
+                    server = restart(server, settings)
+        server.stop()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
