@@ -8,6 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 LONGEST_TAIL = 200
 LONGEST_LINE = 2000
@@ -83,9 +84,9 @@ class Child(asyncio.SubprocessProtocol):
             return
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
-        self.pid = transport.get_pid() or 0
+        # uvloop's transports have the methods but not the base class.
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self.pid = self._transport.get_pid() or 0
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         lines = self._tails[fd].feed(data)

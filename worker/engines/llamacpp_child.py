@@ -63,7 +63,10 @@ def serve(options: Options) -> object:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
         params.n_batch = params.n_ubatch = max(options.context, 512)
-    return xllamacpp.Server(params)
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise SystemExit(f"the model cannot be loaded: {error}") from error
 
 
 def main(argv: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from worker.process import Child, spawn
 
 PROMPT_CACHE = 64
 """MiB of host memory for prompts; llama.cpp's own default is 8 GiB."""
+ERROR = re.compile(r"[\d.]+ E (.*)")
+"""A line of llama.cpp's log: time, level, text."""
 START_TIMEOUT = 300.0
 
 
@@ -46,6 +49,12 @@ class ListedModel(msgspec.Struct):
 
 class ListedModels(msgspec.Struct):
     data: list[ListedModel]
+
+
+def last_words(lines: list[str]) -> str:
+    """What llama.cpp marked as errors, else simply its last lines, without paths."""
+    errors = [found[1] for line in lines if (found := ERROR.match(line))]
+    return " | ".join(clean(line) for line in (errors[-3:] or lines[-3:]))
 
 
 class LlamaServer:
@@ -140,7 +149,7 @@ class LlamaServer:
     def _exited(self, child: Child, status: int, ready: asyncio.Future[None]) -> None:
         if not ready.done():
             ready.set_exception(EngineLost(f"it ended with status {status}"))
-        if child is self._child:
+        if child is self._child and self._upstream is not None:
             self._over.set()
             self._log.error("engine died", model=self._name, status=status, said=child.tail(30))
 
@@ -171,6 +180,6 @@ class LlamaServer:
         said = ""
         if child is not None:
             await child.drained()
-            said = " | ".join(clean(line) for line in child.tail(5))
+            said = last_words(child.tail(100))
             self._log.error("engine failed", model=self._name, what=what, said=child.tail(30))
         return EngineFailed(f"The engine of {self._name} {what}. Its last words: {said or 'none'}")

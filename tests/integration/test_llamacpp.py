@@ -1,0 +1,436 @@
+"""The embedded engine on real weights, in its real child process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from shared.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    HubError,
+    InvalidValue,
+    UnsupportedParameter,
+)
+from shared.settings import DEFAULT_MODELS, Model, Settings
+from shared.wire.event import Usage
+from tests import models
+from tests.unit.worker.engines.recorder import Recorder
+from worker.engines.base import EngineLost, Generation
+from worker.engines.llamacpp import LlamaCpp
+from worker.engines.registry import build
+
+CONTEXT = 1024
+REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
+"""Texts and their float64 vectors, recorded by `python -m tests.bench.embeddings --record`."""
+COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
+WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"$ref": "#/$defs/name"}},
+                "required": ["city"],
+                "additionalProperties": False,
+                "$defs": {"name": {"type": "string", "maxLength": 30}},
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "stop_all"}},
+]
+
+
+class Watched(Recorder):
+    """Tells when the first piece came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    def text(self, text: str) -> None:
+        super().text(text)
+        self.begun.set()
+
+
+def engine(home: Path, name: str, **changes: Any) -> LlamaCpp:
+    model: Model = msgspec.structs.replace(DEFAULT_MODELS[name], threads=1, **changes)
+    made = build(name, model, Settings(home=str(home)))
+    assert isinstance(made, LlamaCpp)
+    return made
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    models.lend(home)
+    return home
+
+
+@pytest.fixture
+async def chat(home: Path) -> AsyncIterator[LlamaCpp]:
+    made = engine(home, models.CHAT, context=CONTEXT)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def embedding(home: Path) -> AsyncIterator[LlamaCpp]:
+    made = engine(home, models.EMBEDDING)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def ask(
+    engine: LlamaCpp, sink: Recorder | None = None, *, resume: str = "", **body: Any
+) -> tuple[Recorder, Usage]:
+    sink = Recorder() if sink is None else sink
+    body.setdefault("temperature", 0)
+    if "prompt" in body:
+        generation = Generation(kind="completion", body=body, resume=resume)
+    else:
+        body.setdefault("messages", COUNT)
+        generation = Generation(kind="chat", body=body, resume=resume)
+    async with asyncio.timeout(60):
+        usage = await engine.generate(generation, sink)
+    assert len(sink.reasons) == 1
+    return sink, usage
+
+
+async def test_streams_and_counts(chat: LlamaCpp) -> None:
+    sink, usage = await ask(chat, max_tokens=12)
+    assert len(sink.texts) > 3
+    assert sink.reasons == ["length"]
+    assert usage.completion == 12
+    assert usage.prompt > 20
+    again, counted = await ask(chat, max_tokens=12)
+    assert again.content == sink.content
+    assert counted.cached > 0
+
+
+async def test_sampling_parameters_have_effect(chat: LlamaCpp) -> None:
+    greedy, _ = await ask(chat, max_tokens=16)
+    hot = {"temperature": 1.8, "max_tokens": 16}
+    one, _ = await ask(chat, seed=7, **hot)
+    same, _ = await ask(chat, seed=7, **hot)
+    other, _ = await ask(chat, seed=8, **hot)
+    assert one.content == same.content != other.content
+    word = greedy.content[6:10]
+    stopped, _ = await ask(chat, max_tokens=16, stop=[word])
+    assert word not in stopped.content
+    assert greedy.content.partition(word)[0] == stopped.content
+    assert stopped.reasons == ["stop"]
+    sink, _ = await ask(chat, prompt="Once upon a", max_tokens=1, logprobs=1)
+    likely = sink.logprobs[0]["tokens"][0]
+    chosen, _ = await ask(chat, max_tokens=1, logit_bias={"42": 100})
+    by_id, _ = await ask(chat, prompt="Once", max_tokens=1, logit_bias={"42": 100})
+    assert chosen.content == by_id.content != greedy.texts[0]
+    assert likely.strip() == "time"
+    loop = [{"role": "user", "content": "Say ha ha ha ha ha ha ha ha ha ha ha ha"}]
+    plain, _ = await ask(chat, messages=loop, max_tokens=24)
+    varied, _ = await ask(chat, messages=loop, max_tokens=24, frequency_penalty=2.0)
+    assert plain.content != varied.content
+
+
+async def test_four_at_once_then_more(chat: LlamaCpp) -> None:
+    replies = await asyncio.gather(*(ask(chat, max_tokens=8) for _ in range(6)))
+    assert all(usage.completion == 8 for _, usage in replies)
+
+
+async def test_cancel_frees_the_slots(chat: LlamaCpp) -> None:
+    sinks = [Watched() for _ in range(4)]
+    long = Generation(kind="chat", body={"messages": COUNT, "max_tokens": 900, "ignore_eos": True})
+    tasks = [asyncio.create_task(chat.generate(long, sink)) for sink in sinks]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(sink.begun.wait() for sink in sinks))
+    for task in tasks:
+        task.cancel()
+    assert all(
+        isinstance(result, asyncio.CancelledError)
+        for result in await asyncio.gather(*tasks, return_exceptions=True)
+    )
+    # 900 tokens in each of 4 slots take longer than this.
+    async with asyncio.timeout(5):
+        await ask(chat, max_tokens=1)
+    assert all(not sink.reasons for sink in sinks)
+
+
+async def test_held_back_and_let_go(chat: LlamaCpp) -> None:
+    class Holding(Watched):
+        def text(self, text: str) -> None:
+            super().text(text)
+            assert self.source is not None
+            self.source.pause_reading()
+            asyncio.get_running_loop().call_soon(self.source.resume_reading)
+
+    sink, usage = await ask(chat, Holding(), max_tokens=10)
+    assert usage.completion == 10
+    assert sink.reasons == ["length"]
+
+
+async def test_structured_output(chat: LlamaCpp) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "sunny": {"type": "boolean"}},
+        "required": ["city", "sunny"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}
+    sink, _ = await ask(chat, messages=WEATHER, response_format=form, max_tokens=100)
+    answer = json.loads(sink.content)
+    assert set(answer) == {"city", "sunny"}
+    assert answer["city"] in ("Paris", "Rome")
+    resumed, _ = await ask(
+        chat, messages=WEATHER, response_format=form, max_tokens=100, resume='{"city": "Ro'
+    )
+    assert json.loads('{"city": "Ro' + resumed.content)["city"] == "Rome"
+    sink, _ = await ask(
+        chat, messages=WEATHER, response_format={"type": "json_object"}, max_tokens=200
+    )
+    if sink.reasons == ["stop"]:
+        assert isinstance(json.loads(sink.content), dict)
+    assert sink.content.lstrip().startswith("{")
+
+
+async def test_forced_tools(chat: LlamaCpp) -> None:
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    for choice in ("required", named):
+        sink, _ = await ask(chat, messages=WEATHER, tools=TOOLS, tool_choice=choice, max_tokens=120)
+        assert sink.reasons == ["tool_calls"]
+        assert not sink.texts
+        assert sink.fragments[0]["function"] == {"name": "get_weather", "arguments": ""}
+        assert len(sink.fragments) > 3
+        assert set(json.loads(sink.arguments)) == {"city"}
+    cut = sink.raw.index('"city') + 3
+    rest, _ = await ask(
+        chat,
+        messages=WEATHER,
+        tools=TOOLS,
+        tool_choice="required",
+        max_tokens=120,
+        resume=sink.raw[:cut],
+    )
+    assert all("id" not in fragment for fragment in rest.fragments)
+    given = sink.raw[:cut].partition('"arguments":')[2].lstrip()
+    assert set(json.loads(given + rest.arguments)) == {"city"}
+
+
+async def test_optional_tools_are_ignored_by_a_model_without_them(chat: LlamaCpp) -> None:
+    sink, usage = await ask(chat, tools=TOOLS, max_tokens=4)
+    plain, same = await ask(chat, max_tokens=4)
+    assert sink.content == plain.content
+    assert usage.prompt == same.prompt
+
+
+async def test_logprobs(chat: LlamaCpp) -> None:
+    sink, _ = await ask(chat, max_tokens=3, logprobs=True, top_logprobs=2)
+    tokens = [token for given in sink.logprobs for token in given["content"]]
+    assert len(tokens) == 3
+    assert all(len(token["top_logprobs"]) == 2 for token in tokens)
+    assert all(set(token) == {"token", "logprob", "bytes", "top_logprobs"} for token in tokens)
+    assert all(token["logprob"] <= 0 for token in tokens)
+    assert "".join(token["token"] for token in tokens) == sink.raw
+    sink, _ = await ask(chat, max_tokens=1, logprobs=True)
+    assert sink.logprobs[0]["content"][0]["top_logprobs"] == []
+    sink, _ = await ask(chat, prompt="Once upon", max_tokens=3, logprobs=0)
+    assert [given["top_logprobs"] for given in sink.logprobs] == [None, None, None]
+    assert sink.logprobs[1]["text_offset"] == [len(sink.logprobs[0]["tokens"][0])]
+
+
+async def test_completions(chat: LlamaCpp) -> None:
+    sink, usage = await ask(chat, prompt="Once upon a", max_tokens=3, echo=True)
+    assert sink.content.startswith("Once upon a time")
+    assert usage == Usage(3, 3)
+    resumed, counted = await ask(
+        chat, prompt="Once upon a", max_tokens=3, echo=True, resume="Once upon a time"
+    )
+    assert sink.content.startswith("Once upon a time" + resumed.content)
+    assert (counted.prompt, counted.completion) == (3, 3)
+    ids, usage = await ask(chat, prompt=[6403, 2238, 253], max_tokens=2)
+    assert usage.prompt == 3
+    assert ids.content
+    none, usage = await ask(chat, prompt="Once upon a", max_tokens=0, echo=True)
+    assert (none.content, usage) == ("Once upon a", Usage(3, 0))
+
+
+async def test_resumed_text_is_counted_and_not_repeated(chat: LlamaCpp) -> None:
+    whole, usage = await ask(chat, max_tokens=16)
+    at = len("".join(whole.texts[:6]))
+    rest, counted = await ask(chat, max_tokens=16, resume=whole.content[:at])
+    assert whole.content[:at] + rest.content == whole.content
+    assert (counted.prompt, counted.completion) == (usage.prompt, 16)
+    nothing, counted = await ask(chat, max_tokens=6, resume=whole.content[:at])
+    assert nothing.texts == []
+    assert nothing.reasons == ["length"]
+    assert counted.prompt == usage.prompt
+
+
+async def test_continues_after_its_child_was_killed(chat: LlamaCpp) -> None:
+    body = {"messages": COUNT, "max_tokens": 60, "temperature": 0}
+    whole = Recorder()
+    await chat.generate(Generation(kind="chat", body=body), whole)
+    sink = Watched()
+    task = asyncio.create_task(chat.generate(Generation(kind="chat", body=body), sink))
+    async with asyncio.timeout(30):
+        await sink.begun.wait()
+        os.kill(chat.pid, signal.SIGKILL)
+        with pytest.raises(EngineLost):
+            await task
+        await chat.ended()
+        assert not chat.alive
+        with pytest.raises(EngineLost):
+            await chat.generate(Generation(kind="chat", body=body), Recorder())
+        assert not sink.reasons
+        before = sink.content
+        await chat.start()
+        await chat.generate(Generation(kind="chat", body=body, resume=before), sink)
+    assert sink.content == whole.content
+    assert sink.reasons == whole.reasons
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "param"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "hi " * 2000}]},
+            ContextLengthExceeded,
+            "messages",
+        ),
+        ({"prompt": "hi " * 2000}, ContextLengthExceeded, "prompt"),
+        ({"prompt": [5, 49152]}, InvalidValue, "prompt"),
+        ({"prompt": "x", "suffix": "y"}, UnsupportedParameter, "suffix"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}},
+            InvalidValue,
+            "response_format",
+        ),
+        (
+            {
+                "tools": [
+                    {"type": "function", "function": {"name": "f", "parameters": {"type": "x"}}}
+                ],
+                "tool_choice": "required",
+            },
+            InvalidValue,
+            "tools",
+        ),
+        ({"grammar": "root ::= ((("}, InvalidValue, "grammar"),
+    ],
+)
+async def test_refusals(chat: LlamaCpp, body: Any, error: type[HubError], param: str) -> None:
+    with pytest.raises(error) as caught:
+        await ask(chat, **body)
+    assert caught.value.param == param
+    assert "models/" not in caught.value.message
+    if error is ContextLengthExceeded:
+        assert str(CONTEXT) in caught.value.message
+
+
+async def test_a_broken_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    missing = engine(tmp_path, models.CHAT)
+    with pytest.raises(EngineFailed, match=r"lacks its file smollm2-135m-instruct\.q8_0\.gguf"):
+        await missing.start()
+    (tmp_path / "models" / "smollm2-135m-instruct.q8_0.gguf").write_bytes(b"GGUF but not really")
+    with pytest.raises(EngineFailed, match="last words") as caught:
+        await missing.start()
+    assert "gguf" in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+    assert not missing.alive
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+async def test_the_child_follows_its_parent(home: Path) -> None:
+    """kill -9 of the process that started the engine ends the engine."""
+    script = (
+        "import asyncio, sys\n"
+        "from tests.integration.test_llamacpp import engine, models\n"
+        "from pathlib import Path\n"
+        "async def main():\n"
+        f"    made = engine(Path({str(home)!r}), models.EMBEDDING)\n"
+        "    await made.start()\n"
+        "    print(made.pid, flush=True)\n"
+        "    await asyncio.sleep(99)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(60):
+        said = [await parent.stdout.readline() for _ in range(2)]
+        child = int(said[1])
+        descriptor = os.pidfd_open(child)
+        parent.kill()
+        await parent.wait()
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, over.set)
+        await over.wait()
+    loop.remove_reader(descriptor)
+    os.close(descriptor)
+
+
+async def test_embeddings_equal_the_reference(embedding: LlamaCpp) -> None:
+    texts = list(REFERENCE) * 20
+    vectors = await embedding.embed(texts, None)
+    rows = np.frombuffer(vectors.data, "<f4").reshape(vectors.count, vectors.width)
+    assert rows.shape == (len(texts), 384)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    expected = np.stack([np.frombuffer(b64decode(row), "<f4") for row in REFERENCE.values()])
+    assert np.min(np.sum(rows[: len(expected)] * expected, axis=1)) > 0.9999
+    assert np.allclose(rows[-len(expected) :], rows[: len(expected)], atol=1e-3)
+    assert rows[0] @ rows[1] > 0.7 > 0.1 > rows[0] @ rows[2]
+    one = await embedding.embed([texts[0]], 384)
+    assert one.usage.prompt == 8
+
+
+async def test_foreign_ids_are_read_as_cl100k(embedding: LlamaCpp) -> None:
+    by_text = await embedding.embed(["Hello world"], None)
+    by_ids = await embedding.embed([[9906, 1917]], None)
+    assert by_ids == by_text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "dimensions", "error", "param"),
+    [
+        (["x", "hi " * 600], None, ContextLengthExceeded, "input[1]"),
+        ([[1], [100256]], None, InvalidValue, "input[1]"),
+        (["x"], 128, UnsupportedParameter, "dimensions"),
+    ],
+)
+async def test_embedding_refusals(
+    embedding: LlamaCpp, inputs: Any, dimensions: int | None, error: type[HubError], param: str
+) -> None:
+    with pytest.raises(error) as caught:
+        await embedding.embed(inputs, dimensions)
+    assert caught.value.param == param
+
+
+async def test_own_ids(home: Path) -> None:
+    made = engine(home, models.EMBEDDING, token_input="own")
+    await made.start()
+    try:
+        by_ids = await made.embed([[101, 7592, 2088, 102]], None)
+        by_text = await made.embed(["hello world"], None)
+        assert by_ids.data == by_text.data
+        with pytest.raises(InvalidValue):
+            await made.embed([[30522]], None)
+    finally:
+        await made.stop()
