@@ -1,4 +1,4 @@
-"""Ties this process to its parent: the kernel ends it when the parent dies, however that happens."""
+"""Ties this process to its parent: when that dies, however it does, the kernel ends this one."""
 
 from __future__ import annotations
 

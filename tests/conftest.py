@@ -14,6 +14,7 @@ from psycopg import sql
 from deploy import migrate
 from shared.settings import Settings
 from shared.store import cluster
+from tests.hub import Hub, running_hub
 from tests.server import running_postgres, running_valkey, temporary_home
 
 FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
@@ -82,3 +83,10 @@ def valkey_url(valkey: Settings) -> str:
     with redis.Redis.from_url(valkey.redis) as client:
         client.flushall()
     return valkey.redis
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """The whole hub with the embedded default, shared by the tests that do not break it."""
+    with running_hub() as running:
+        yield running
