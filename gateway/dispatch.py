@@ -61,6 +61,7 @@ class Dispatch:
         self._replies: dict[int, Reply] = {}
         self._streams = 0
         self._stopping = False
+        self._hurried = False
         self._idle = asyncio.Event()
         self._lanes: dict[str, Seen] = {}
         self._seconds: dict[str, float] = {}
@@ -78,7 +79,7 @@ class Dispatch:
     async def stop(self) -> None:
         """Refuses new requests, lets open ones finish within the drain time, fails the rest."""
         self._stopping = True
-        if self._replies:
+        if self._replies and not self._hurried:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), self._settings.drain_timeout)
@@ -92,6 +93,11 @@ class Dispatch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reader.stop()
         await self._link.stop()
+
+    def hurry(self) -> None:
+        """Ends a drain that is under way: what is still open fails now."""
+        self._hurried = True
+        self._idle.set()
 
     @property
     def open_replies(self) -> int:
