@@ -26,7 +26,8 @@ from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Position, Resend, decode_control
 from shared.wire.node import WorkerState, encode_state
-from worker.request import Request, chat, completion, embedding
+from worker.functions import chat, completion, embedding
+from worker.request import Request
 from worker.residents import Residents
 
 POLL_SECONDS = 1

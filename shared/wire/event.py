@@ -19,7 +19,9 @@ class Usage(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Started(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=0):
-    """The job has an engine; nothing was generated yet."""
+    """A worker has begun with the job at `at`, in epoch seconds; nothing was generated yet."""
+
+    at: float
 
 
 class Text(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):

@@ -37,7 +37,8 @@ class OpenAi:
     """A base.Engine that is not ours to start; `start` only makes sure that it answers.
 
     A resumed choice is continued as a prefilled assistant message, which vLLM, llama.cpp and
-    others continue; its earlier pieces are taken for one token each. What the upstream cannot do, it refuses itself; its refusals are passed on.
+    others continue; its earlier pieces are taken for one token each. What the upstream cannot
+    do, it refuses itself; its refusals are passed on.
     """
 
     def __init__(self, name: str, model: Model) -> None:

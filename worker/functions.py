@@ -1,0 +1,96 @@
+"""The arq functions of a lane: what each kind of job does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from shared import log
+from shared.errors import EngineFailed
+from shared.wire.event import Answer, Done, Progress, Started, Usage
+from worker.choice import (
+    BROKEN,
+    ENGINE_TRIES,
+    PAUSE,
+    ChoiceRun,
+    decode_body,
+    spread,
+    together,
+    total,
+)
+from worker.engines.base import EngineLost
+from worker.request import Request
+
+NOTHING = Progress("", 0)
+
+logger = log.get("functions")
+
+
+async def generate(request: Request, kind: Literal["chat", "completion"]) -> None:
+    task = request.claimed.task
+    position = await request.position()
+    if position.broken:
+        raise EngineFailed(BROKEN)
+    if position.index == 0:
+        request.emit(Started(time.time()))
+    bodies, per_prompt = spread(kind, task.body)
+    defaults = request.residents.defaults(task.model)
+    before = [position.choices.get(choice, NOTHING) for choice in range(len(bodies))]
+    runs = {
+        choice: ChoiceRun(request, choice, progress)
+        for choice, progress in enumerate(before)
+        if progress.usage is None
+    }
+    usages = await together(
+        [run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()]
+    )
+    known = dict(zip(runs, usages, strict=True))
+    usage = total(
+        [known.get(choice) or progress.usage or Usage() for choice, progress in enumerate(before)],
+        per_prompt,
+    )
+    if request.streamed:
+        request.emit(Done(usage))
+    else:
+        request.emit(Answer([run.choice() for run in runs.values()], usage))
+
+
+async def chat(ctx: dict[str, Any]) -> None:
+    """arq function: one chat completion."""
+    request: Request = ctx["request"]
+    await request.answer(generate(request, "chat"))
+
+
+async def completion(ctx: dict[str, Any]) -> None:
+    """arq function: one text completion."""
+    request: Request = ctx["request"]
+    await request.answer(generate(request, "completion"))
+
+
+async def embedding(ctx: dict[str, Any]) -> None:
+    """arq function: the embeddings of one request."""
+    request: Request = ctx["request"]
+    await request.answer(embed(request))
+
+
+async def embed(request: Request) -> None:
+    position = await request.position()
+    task = request.claimed.task
+    if position.index == 0:
+        request.emit(Started(time.time()))
+    body = decode_body(task.body)
+    given = body["input"]
+    inputs = given if isinstance(given, list) else [given]
+    if inputs and isinstance(inputs[0], int):
+        inputs = [inputs]
+    for tries in range(1, ENGINE_TRIES + 1):
+        engine = await request.residents.engine(task.model)
+        try:
+            request.emit(await engine.embed(inputs, body.get("dimensions")))
+        except EngineLost as error:
+            logger.warning("engine lost", job=task.id, tries=tries, error=str(error))
+            await asyncio.sleep(PAUSE * tries)
+        else:
+            return
+    raise EngineFailed(f"The engine broke {ENGINE_TRIES} times on this request.")
