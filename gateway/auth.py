@@ -47,6 +47,7 @@ class Keyring:
         self._clock = clock or SystemClock()
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[ApiKey | None]] = {}
+        self._changes = 0
 
     async def find(self, authorization: bytes | None) -> Principal:
         """The owner of an Authorization header; raises InvalidApiKey or Unavailable."""
@@ -63,7 +64,9 @@ class Keyring:
         return Principal(key.id)
 
     def forget(self) -> None:
-        """Look every key up again."""
+        """Look every key up again; what is being looked up now may be old already."""
+        self._changes += 1
+        self._asked.clear()
         self._known.clear()
 
     async def _look_up(self, fingerprint: bytes) -> ApiKey | None:
@@ -72,7 +75,7 @@ class Keyring:
         if asked is None:
             asked = asyncio.create_task(self._ask(fingerprint))
             self._asked[fingerprint] = asked
-            asked.add_done_callback(lambda _: self._asked.pop(fingerprint, None))
+            asked.add_done_callback(lambda done: self._answered(fingerprint, done))
         try:
             return await asyncio.shield(asked)
         except (DatabaseError, TimeoutError, OSError) as error:
@@ -82,9 +85,16 @@ class Keyring:
                 retry_after=2,
             ) from error
 
+    def _answered(self, fingerprint: bytes, done: asyncio.Task[ApiKey | None]) -> None:
+        if self._asked.get(fingerprint) is done:
+            del self._asked[fingerprint]
+
     async def _ask(self, fingerprint: bytes) -> ApiKey | None:
+        changes = self._changes
         async with asyncio.timeout(LOOKUP_SECONDS):
             key = await self._find(fingerprint)
+        if changes != self._changes:
+            return key
         lasts = KNOWN_SECONDS if key is not None else UNKNOWN_SECONDS
         self._known[fingerprint] = Known(self._clock.now() + lasts, key)
         self._known.move_to_end(fingerprint)

@@ -24,7 +24,10 @@ REPLY: list[Item] = [
     Finish(0, "stop", Usage()),
     Done(Usage(prompt=3, completion=4)),
 ]
-CALL = b'{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}'
+CALL = (
+    b'{"tool_calls":[{"index":0,"id":"c","type":"function",'
+    b'"function":{"name":"f","arguments":""}}]}'
+)
 
 
 def events(data: bytes) -> list[str]:
