@@ -116,13 +116,13 @@ class Supervisor:
         while not reached():
             if self._asked:
                 raise Interrupted
-            self.turn()
+            self.turn(brisk=True)
 
     def _units(self) -> list[Unit]:
         return [unit for stage in self._stages for unit in stage]
 
-    def turn(self) -> None:
-        """One step of the loop; sleeps a little when nothing happens."""
+    def turn(self, brisk: bool = False) -> None:
+        """One step of the loop; sleeps when nothing happens, shortly if `brisk`."""
         now = time.monotonic()
         self._relay()
         for unit in self._units():
@@ -136,7 +136,7 @@ class Supervisor:
             unit.log_bound(now)
         self._bury_orphans()
         busy = any(not unit.ready for unit in self._units()) or self._unfinished()
-        self._sleep(TURN if busy else SLOW_TURN)
+        self._sleep(TURN if busy or brisk else SLOW_TURN)
 
     def _mourn(self, unit: Unit, died: Died) -> None:
         if not unit.was_ready and unit.deaths >= FIRST_DEATHS:
