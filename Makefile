@@ -39,7 +39,7 @@ check: $(VENV)/test.stamp ## ruff, formatting, mypy --strict, and who imports wh
 	$(VENV)/bin/python -m pytest -q tests/unit/test_arrows.py
 
 bench: $(VENV)/test.stamp ## measure the hub against its engine, and against peers that are installed
-	$(VENV)/bin/python -m tests.bench
+	$(VENV)/bin/python -m tests.bench.bench
 
 lock: $(VENV)/lock.stamp ## pin every dependency again, newest versions allowed by pyproject.toml
 	$(call compile,$(PROJECT) requirements/build.in --extra embedded,$(RUN_LOCK))

@@ -26,6 +26,8 @@ from deploy.unit import Died, Unit
 
 STOP_WITHIN = 4.5
 """Seconds for an orderly stop of everything; what then remains is killed."""
+STAGE_SHARE = 0.6
+"""The part of what is left of it that one stage may take, but for the last."""
 TURN = 0.05
 SLOW_TURN = 0.5
 FIRST_DEATHS = 4
@@ -184,7 +186,7 @@ class Supervisor:
             step.kill()
         for count, stage in enumerate(reversed(self._stages), start=1):
             left = deadline - time.monotonic()
-            bound = left if count == len(self._stages) else left / 2
+            bound = left if count == len(self._stages) else left * STAGE_SHARE
             self._stop_stage(stage, time.monotonic() + bound, patience)
         self._bury_orphans()
 

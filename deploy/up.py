@@ -18,7 +18,7 @@ from deploy.service import Service
 from deploy.supervisor import Interrupted, StartFailed, Supervisor
 from shared.settings import PREFIX, Settings, SettingsError
 
-DRAIN = 1.5
+DRAIN = 1.0
 """Seconds open replies get when a person stops everything; longer would miss the 5 s bound."""
 PROBE_TIMEOUT = 2.0
 
