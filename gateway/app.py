@@ -28,6 +28,8 @@ from shared.settings import Settings
 from shared.store import api_key
 
 BASES = ("/v1", "/api/v1")
+DATABASE_SECONDS = 1.0
+"""Between two looks at the database, and how long one may take."""
 
 logger = log.get("gateway")
 
@@ -39,6 +41,7 @@ class Gateway:
         self._settings = chosen
         self._catalog = Catalog(chosen.models)
         self._pool: db.Pool | None = None
+        self._reachable = False
         self._draining: asyncio.Task[None] | None = None
         self.dispatch = Dispatch(chosen, self._catalog)
         self.keyring = Keyring(self._find_key)
@@ -80,7 +83,10 @@ class Gateway:
         loop = asyncio.get_running_loop()
         async with db.connect(self._settings.postgres) as self._pool:
             await self.dispatch.start()
-            changes = asyncio.create_task(watch_changes(self._settings.redis, self.keyring))
+            watches = [
+                asyncio.create_task(watch_changes(self._settings.redis, self.keyring)),
+                asyncio.create_task(self._watch_database(self._pool)),
+            ]
             loop.add_signal_handler(signal.SIGTERM, self._drain)
             logger.info("gateway is up", name=self.dispatch.name)
             try:
@@ -88,8 +94,9 @@ class Gateway:
             finally:
                 if self._draining is None:
                     await self.dispatch.stop()
-                changes.cancel()
-                await asyncio.gather(changes, return_exceptions=True)
+                for watch in watches:
+                    watch.cancel()
+                await asyncio.gather(*watches, return_exceptions=True)
 
     def _drain(self) -> None:
         if self._draining is None:
@@ -97,9 +104,20 @@ class Gateway:
             self._draining = asyncio.create_task(self.dispatch.stop())
             self._draining.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGINT))
 
+    async def _watch_database(self, pool: db.Pool) -> None:
+        """The pool tests a connection before it lends it, which is all that is asked of it."""
+        while True:
+            try:
+                async with pool.connection(timeout=DATABASE_SECONDS):
+                    self._reachable = True
+            except psycopg.Error as error:
+                self._reachable = False
+                logger.warning("database is away", error=str(error))
+            await asyncio.sleep(DATABASE_SECONDS)
+
     def _missing(self) -> dict[str, str]:
         missing = self.dispatch.missing()
-        if self._pool is None or self._pool.get_stats().get("pool_size", 0) == 0:
+        if not self._reachable:
             missing["database"] = "no connection"
         return missing
 

@@ -13,7 +13,7 @@ from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import Principal
 from shared import ids
-from shared.errors import BodyTooLarge, ClientClosed, HubError, NotFound
+from shared.errors import BodyTooLarge, ClientClosed, HubError, InvalidRequest, NotFound
 from shared.wire.event import Failed
 from shared.wire.openai import error
 
@@ -25,6 +25,9 @@ EVENTS = (
 )
 VERSION = (b"openai-version", b"2020-10-01")
 SANE_ID = re.compile(rb"^[\x21-\x7e]{1,512}$")
+
+UPLOAD_SECONDS = 120.0
+"""How long a client may take to send its request."""
 
 Header = tuple[bytes, bytes]
 
@@ -80,18 +83,13 @@ class Exchange:
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
             raise self._too_large(limit)
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ClientClosed("The client left before its request was read.")
-            size += len(message["body"])
-            if size > limit:
-                raise self._too_large(limit)
-            parts.append(message["body"])
-            if not message["more_body"]:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                return await self._read(limit)
+        except TimeoutError:
+            raise InvalidRequest(
+                f"The body of the request did not arrive within {UPLOAD_SECONDS:g} seconds."
+            ) from None
 
     async def respond(self, status: int, body: bytes, *headers: Header) -> None:
         """The whole reply at once."""
@@ -142,6 +140,20 @@ class Exchange:
                 "headers": [*headers, *self.own_headers()],
             }
         )
+
+    async def _read(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientClosed("The client left before its request was read.")
+            size += len(message["body"])
+            if size > limit:
+                raise self._too_large(limit)
+            parts.append(message["body"])
+            if not message["more_body"]:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _too_large(self, limit: int) -> HubError:
         return BodyTooLarge(f"The body of the request is larger than {limit} bytes.")

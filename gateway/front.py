@@ -80,7 +80,7 @@ class Front:
                 if not exchange.status:
                     await exchange.refuse(HubError(BROKEN).failed())
             finally:
-                self._note(name, exchange)
+                self._note(name, exchange, quiet=public)
 
         return serve
 
@@ -111,7 +111,8 @@ class Front:
         await exchange.respond(204, b"")
         return True
 
-    def _note(self, name: str, exchange: Exchange) -> None:
+    def _note(self, name: str, exchange: Exchange, *, quiet: bool = False) -> None:
+        """Counts and logs; what probes ask all the time is logged for debugging only."""
         seconds = exchange.seconds
         self._counts.requests.add(1, (name, str(exchange.status)))
         self._counts.seconds.observe(seconds, (name,))
@@ -122,4 +123,5 @@ class Front:
             told["model"] = exchange.model
         if exchange.principal is not None:
             told["owner"] = exchange.principal.id
-        logger.info("request", ms=round(seconds * 1000, 1), **told)
+        tell = logger.debug if quiet else logger.info
+        tell("request", ms=round(seconds * 1000, 1), **told)

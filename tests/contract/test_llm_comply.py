@@ -12,10 +12,14 @@ from tests.hub import Hub
 
 def test_llm_comply_passes_whole(hub: Hub) -> None:
     command = [
-        Path(sys.executable).with_name("llm-comply"),
+        str(Path(sys.executable).with_name("llm-comply")),
         *("--base-url", hub.base_url, "--api-key", hub.key, "--model", hub.chat_model),
         *("--format", "openai-chat", "--json"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    print(json.dumps(json.loads(done.stdout))[:500])
+    results = json.loads(done.stdout)["results"]
+    passed = {result["id"] for result in results if result["status"] == "passed"}
+    others = {result["id"] for result in results} - passed
+    assert len(passed) >= 8
+    assert others <= {"chat-reasoning-summary"}, "the suite asks it of models named o1, gpt-5, …"

@@ -80,7 +80,7 @@ def test_metrics_are_prometheus_text(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["//", "//nope", "/nope", "/modelsx", "/chat/completions/extra"])
 def test_an_unknown_path(client: Client, path: str) -> None:
-    reply = client.send("POST", path, b"{}")
+    reply = client.send("GET", path)
     assert reply.status == 404
     assert reply.error["code"] is None
 

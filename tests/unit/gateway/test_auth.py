@@ -36,9 +36,11 @@ class Rows:
         self.keys = {digest(secret.replace("_", "-")): key for secret, key in keys.items()}
         self.asked = 0
         self.down = False
+        self.entered = asyncio.Event()
 
     async def find(self, fingerprint: bytes) -> ApiKey | None:
         self.asked += 1
+        self.entered.set()
         await asyncio.sleep(0)
         if self.down:
             raise psycopg.OperationalError("connection refused")
@@ -121,8 +123,7 @@ async def test_an_answer_from_before_a_change_is_not_remembered(
     keyring: Keyring, rows: Rows
 ) -> None:
     asking = asyncio.create_task(keyring.find(BEARER))
-    while not rows.asked:
-        await asyncio.sleep(0)
+    await rows.entered.wait()
     keyring.forget()
     rows.keys.clear()
     await asyncio.gather(asking, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""A changed key is forgotten as soon as Redis says so."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+import redis.asyncio as redis
+
+from gateway.auth import Keyring, watch_changes
+from shared import keys
+from shared.errors import InvalidApiKey
+from shared.store.api_key import ApiKey
+
+KEY = ApiKey("key_1", "mine", "sk-", (), datetime.now(UTC), None, None)
+
+
+async def test_a_revoked_key_is_refused_after_the_announcement(valkey_url: str) -> None:
+    answers: list[ApiKey | None] = [KEY]
+
+    async def find(_: bytes) -> ApiKey | None:
+        return answers[-1]
+
+    keyring = Keyring(find)
+    watch = asyncio.create_task(watch_changes(valkey_url, keyring))
+    client = redis.Redis.from_url(valkey_url)
+    try:
+        async with asyncio.timeout(10):
+            while not await client.publish(keys.KEYS_CHANGED, "probe"):
+                await asyncio.sleep(0.01)
+            assert (await keyring.find(b"Bearer secret")).id == "key_1"
+            answers.append(None)
+            assert (await keyring.find(b"Bearer secret")).id == "key_1"
+            await client.publish(keys.KEYS_CHANGED, "key_1")
+            with pytest.raises(InvalidApiKey):
+                while await keyring.find(b"Bearer secret"):
+                    await asyncio.sleep(0.001)
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await client.aclose()
