@@ -264,7 +264,12 @@ async def test_completions(chat: LlamaCpp) -> None:
     assert (counted.prompt, counted.completion) == (3, 3)
     ids, usage = await ask(chat, prompt=[6403, 2238, 253], max_tokens=2)
     assert usage.prompt == 3
-    assert ids.content
+    at = len(ids.texts[0])
+    resumed, counted = await ask(
+        chat, prompt=[6403, 2238, 253], max_tokens=2, resume=ids.content[:at]
+    )
+    assert ids.content[:at] + resumed.content == ids.content
+    assert counted.prompt == 3
     none, usage = await ask(chat, prompt="Once upon a", max_tokens=0, echo=True)
     assert (none.content, usage) == ("Once upon a", Usage(3, 0))
 
@@ -350,7 +355,7 @@ async def test_a_broken_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "models" / "smollm2-135m-instruct.q8_0.gguf").write_bytes(b"GGUF but not really")
     with pytest.raises(EngineFailed, match="last words") as caught:
         await missing.start()
-    assert "gguf" in caught.value.message
+    assert "failed to load model" in caught.value.message
     assert str(tmp_path) not in caught.value.message
     assert not missing.alive
     assert list((tmp_path / "run").iterdir()) == []
@@ -385,6 +390,11 @@ async def test_the_child_follows_its_parent(home: Path) -> None:
         await over.wait()
     loop.remove_reader(descriptor)
     os.close(descriptor)
+    assert len(list((home / "run").glob("llama-*"))) == 1
+    later = engine(home, models.EMBEDDING)
+    await later.start()
+    await later.stop()
+    assert list((home / "run").glob("llama-*")) == []
 
 
 async def test_embeddings_equal_the_reference(embedding: LlamaCpp) -> None:

@@ -112,7 +112,7 @@ class ChunkReader:
                     self._sink.text(text)
             elif text or choice.logprobs != NOTHING:
                 self._shaped(text or "", choice.logprobs)
-            if delta is not None and not text:
+            if delta is not None and (delta.tool_calls or delta.reasoning_content or delta.refusal):
                 self._others(delta)
             if choice.finish_reason is not None:
                 self._end(choice.finish_reason)

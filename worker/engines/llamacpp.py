@@ -71,8 +71,9 @@ class LlamaCpp:
         resume = generation.resume[len(shaped.echo) :]
         spent = 0
         if resume:
-            spent = len(await self._tokenize(resume))
-            continue_behind(shaped.body, resume, spent)
+            ids = await self._tokenize(resume)
+            spent = len(ids)
+            continue_behind(shaped.body, resume, spent, ids)
         if shaped.body.get("max_tokens", 1) <= 0:
             sink.finish("length")
             return Usage(await self._count_prompt(generation), spent)
@@ -121,6 +122,7 @@ class LlamaCpp:
             if isinstance(prompt, list):
                 return len(prompt)
             return len(await self._tokenize(prompt, special=True))
-        reply = await self._ask("/apply-template", {"messages": body["messages"]})
+        told = {name: value for name, value in body.items() if name in ("messages", "tools")}
+        reply = await self._ask("/apply-template", told)
         rendered = msgspec.json.decode(reply, type=Prompt).prompt
         return len(await self._tokenize(rendered, special=True))

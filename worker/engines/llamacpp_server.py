@@ -57,6 +57,24 @@ def last_words(lines: list[str]) -> str:
     return " | ".join(clean(line) for line in (errors[-3:] or lines[-3:]))
 
 
+def sweep(folder: Path) -> None:
+    """Remove the sockets of workers that ended without doing so."""
+    for socket in folder.glob("llama-*-*.sock"):
+        owner = socket.name.split("-")[1]
+        if owner.isdecimal() and not lives(int(owner)):
+            socket.unlink(missing_ok=True)
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class LlamaServer:
     """After `start`: `upstream` answers, `sizes` and `tools` describe the model."""
 
@@ -131,7 +149,8 @@ class LlamaServer:
                 ready.set_result(None)
 
         self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._socket = self._sockets / f"llama-{os.urandom(4).hex()}.sock"
+        sweep(self._sockets)
+        self._socket = self._sockets / f"llama-{os.getpid()}-{os.urandom(4).hex()}.sock"
         child = self._child = await self._spawn(self._socket, heard)
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result(), ready))
         await ready

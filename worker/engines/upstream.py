@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from shared.errors import EngineFailed
 from worker.engines.base import EngineLost, Pausable
 from worker.engines.events import EventReader, EventTooLong
 
@@ -146,7 +147,7 @@ class Exchange(asyncio.Protocol):
         if status != 200:
             self.fail(Refused(status, bytes(self._body)))
         elif self._reader is not None and not self._streaming:
-            self.fail(EngineLost("the engine answered without streaming"))
+            self.fail(EngineFailed("The engine answered without streaming."))
         else:
             self._finish(bytes(self._body))
 

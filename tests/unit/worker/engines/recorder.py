@@ -16,7 +16,7 @@ class Recorder:
         self.texts: list[str] = []
         self.deltas: list[dict[str, Any]] = []
         self.logprobs: list[dict[str, Any]] = []
-        self.raw = ""
+        self._raw: list[str] = []
         self.resumable = True
         self.reasons: list[str] = []
 
@@ -27,7 +27,7 @@ class Recorder:
         assert text
         assert not self.reasons
         self.texts.append(text)
-        self.raw += text
+        self._raw.append(text)
 
     def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
         assert not self.reasons
@@ -35,10 +35,14 @@ class Recorder:
         if logprobs:
             self.logprobs.append(json.loads(logprobs))
         self.resumable = self.resumable and raw is not None
-        self.raw += raw or ""
+        self._raw.append(raw or "")
 
     def finish(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    @property
+    def raw(self) -> str:
+        return "".join(self._raw)
 
     @property
     def content(self) -> str:

@@ -76,6 +76,13 @@ def test_reasoning_and_calls_of_the_engine() -> None:
     assert not sink.resumable
 
 
+def test_text_and_a_call_in_one_chunk() -> None:
+    sink = Recorder()
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    ChunkReader(sink).take(chunk({"content": "Well", "tool_calls": [call]}, "tool_calls"))
+    assert (sink.texts, sink.arguments, sink.reasons) == (["Well"], "{}", ["tool_calls"])
+
+
 def test_chat_logprobs() -> None:
     sink = Recorder()
     reader = ChunkReader(sink, logprobs=ChatLogprobs(2))
