@@ -68,12 +68,13 @@ $(VENV)/run.stamp: $(RUN_LOCK) $(PROJECT) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/test.stamp: $(TEST_LOCK) $(RUN_LOCK) $(CLIENT_LOCK) $(PROJECT) | $(VENV)/bin/python
-	$(PIP_INSTALL) -r $(TEST_LOCK)
+	@echo "Installing what the tests need into $(VENV): about a minute the first time"
+	$(PIP_INSTALL) --quiet -r $(TEST_LOCK)
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	test -x $(VENV)/clients/llama-index/bin/python || \
 	  $(VENV)/bin/python -m venv --without-pip $(VENV)/clients/llama-index
 	$(PIP) --python $(VENV)/clients/llama-index/bin/python install \
-	  --require-hashes --only-binary :all: -r $(CLIENT_LOCK)
+	  --require-hashes --only-binary :all: --quiet -r $(CLIENT_LOCK)
 	@touch $(VENV)/run.stamp $@
 
 $(VENV)/lock.stamp: Makefile | $(VENV)/bin/python
