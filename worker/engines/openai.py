@@ -19,6 +19,7 @@ from worker.engines.refusal import Subject, clean, complaint, from_status
 from worker.engines.resuming import continue_behind
 from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
 
+START_TIMEOUT = 20.0
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 
@@ -55,7 +56,10 @@ class OpenAi:
 
     async def start(self) -> None:
         try:
-            await self._upstream.call("GET", "/models")
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._upstream.call("GET", "/models")
+        except TimeoutError:
+            raise EngineFailed(f"The upstream of {self._name} does not answer in time.") from None
         except Refused as refused:
             if refused.status in (401, 403):
                 said = clean(complaint(refused.body).message)
