@@ -21,6 +21,10 @@ from shared.wire.event import LAST, Batch, Entry, decode_batch, encode
 
 BATCH = 512
 """Entries of one XADD."""
+STEP = 0.002
+"""Seconds between two XADDs to one gateway, unless something urgent waits."""
+PATIENCE = 0.05
+"""Seconds a Started waits for the content behind it."""
 RETRY = 0.05
 """Seconds until a batch that found no stream is tried again."""
 GRACE = 5.0
@@ -47,6 +51,11 @@ class Outbox:
         self.open: dict[int, list[Entry]] = {}
         self.ended: dict[int, tuple[float, list[Entry]]] = {}
         self.sending = False
+        """A flush is due, or its XADD is under way."""
+        self.timer: asyncio.TimerHandle | None = None
+        """…and this is when, if it is not at once."""
+        self.urgent = False
+        self.flushed = 0.0
         self.stale = False
         self.missing_since: float | None = None
         self.paused = False
@@ -83,7 +92,10 @@ class ReplyWriter:
         self._loop = asyncio.get_running_loop()
 
     def put(self, gateway: str, entry: Entry) -> None:
-        """Sends an entry, in order, as soon as the one before it is on its way."""
+        """Sends an entry, in order: at once if it begins or ends a reply, else within STEP.
+
+        Tokens of many streams then share one XADD, which is what makes the way back cheap.
+        """
         outbox = self._outbox(gateway)
         if entry.index >= 0:
             outbox.open.setdefault(entry.stream, []).append(entry)
@@ -92,9 +104,8 @@ class ReplyWriter:
         if outbox.stale:
             return
         outbox.pending.append(entry)
-        if not outbox.sending:
-            outbox.sending = True
-            self._loop.call_soon(self._flush, outbox)
+        last = isinstance(entry.item, LAST)
+        self._schedule(outbox, entry.index == 1 or last, PATIENCE if entry.index == 0 else STEP)
 
     def forget(self, gateway: str, stream: int) -> None:
         """Drops a reply nobody waits for."""
@@ -107,9 +118,7 @@ class ReplyWriter:
         for outbox in list(self._outboxes.values()):
             if gateway is None or outbox.gateway == gateway:
                 outbox.stale = True
-                if not outbox.sending:
-                    outbox.sending = True
-                    self._loop.call_soon(self._flush, outbox)
+                self._schedule(outbox, True, STEP)
 
     def sweep(self) -> None:
         """Forgets old replies and idle gateways; to be called about once a second."""
@@ -141,7 +150,25 @@ class ReplyWriter:
         if len(outbox.ended) > KEPT_REPLIES:
             del outbox.ended[next(iter(outbox.ended))]
 
+    def _schedule(self, outbox: Outbox, urgent: bool, patience: float) -> None:
+        outbox.urgent = outbox.urgent or urgent
+        if outbox.sending:
+            if urgent and outbox.timer is not None:
+                outbox.timer.cancel()
+                outbox.timer = None
+                self._loop.call_soon(self._flush, outbox)
+            return
+        outbox.sending = True
+        due = max(outbox.flushed + STEP, self._loop.time() + patience - STEP)
+        if outbox.urgent or due <= self._loop.time():
+            self._loop.call_soon(self._flush, outbox)
+        else:
+            outbox.timer = self._loop.call_at(due, self._flush, outbox)
+
     def _flush(self, outbox: Outbox) -> None:
+        outbox.timer = None
+        outbox.flushed = self._loop.time()
+        outbox.urgent = False
         if outbox.stale:
             outbox.rewind()
         if not outbox.pending:
@@ -164,7 +191,11 @@ class ReplyWriter:
         outbox.batches += 1
         if outbox.batches % LOOK == 0 and not outbox.paused:
             self._look(outbox)
-        self._flush(outbox)
+        outbox.sending = False
+        if outbox.pending or outbox.stale:
+            self._schedule(outbox, len(outbox.pending) > BATCH, STEP)
+        else:
+            self._idle.set()
 
     def _failed(self, outbox: Outbox, error: BaseException | None) -> None:
         outbox.stale = True

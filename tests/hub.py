@@ -13,8 +13,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from shared.lifeline import die_with_parent
 from tests import models
 from tests.server import temporary_home
 
@@ -94,6 +96,7 @@ class Hub:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
         self._wait_ready()
         self.key = (home / "admin.key").read_text().strip()
