@@ -89,33 +89,39 @@ class Chunks:
 
 
 class ChatChunks(Chunks):
-    """chat.completion.chunk objects; each choice opens with its role."""
+    """chat.completion.chunk objects.
 
-    def __init__(self, head: Head, *, include_usage: bool) -> None:
+    The first content is preceded by the role of every choice, in order: SDKs that build the
+    whole completion up put choice 0 before the others.
+    """
+
+    def __init__(self, head: Head, *, include_usage: bool, choices: int = 1) -> None:
         super().__init__(head.json("chat.completion.chunk"), include_usage=include_usage)
-        self._heads: dict[int, bytes] = {}
+        self._choices = choices
+        self._heads: list[bytes] = []
         self._text_tail = b'},"logprobs":null,"finish_reason":null}' + self._tail
 
     def text(self, item: Text, parts: list[bytes]) -> None:
-        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        head = (self._heads or self._open(parts))[item.choice]
         parts += (head, b'{"content":', encode(item.text), self._text_tail)
 
     def delta(self, item: Delta, parts: list[bytes]) -> None:
-        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        head = (self._heads or self._open(parts))[item.choice]
         logprobs = item.logprobs or b"null"
         parts += (head, item.delta, b',"logprobs":', logprobs, b',"finish_reason":null}')
         parts.append(self._tail)
 
     def finish(self, item: Finish, parts: list[bytes]) -> None:
-        head = self._heads.get(item.choice) or self._open(item.choice, parts)
+        head = (self._heads or self._open(parts))[item.choice]
         parts += (head, b'{},"logprobs":null,"finish_reason":', encode(item.reason), b"}")
         parts.append(self._tail)
 
-    def _open(self, choice: int, parts: list[bytes]) -> bytes:
-        head = self._start + b'{"index":%d,"delta":' % choice
-        self._heads[choice] = head
-        parts += (head, b'{"role":"assistant","content":"","refusal":null', self._text_tail)
-        return head
+    def _open(self, parts: list[bytes]) -> list[bytes]:
+        for choice in range(self._choices):
+            head = self._start + b'{"index":%d,"delta":' % choice
+            self._heads.append(head)
+            parts += (head, b'{"role":"assistant","content":"","refusal":null', self._text_tail)
+        return self._heads
 
 
 class CompletionChunks(Chunks):

@@ -59,7 +59,9 @@ class ChatRoute:
         )
         try:
             if streamed:
-                chunks = ChatChunks(head, include_usage=request.include_usage)
+                chunks = ChatChunks(
+                    head, include_usage=request.include_usage, choices=request.n or 1
+                )
                 await delivery.count_stream(
                     exchange, reply, chunks, self._settings.request_timeout, self._counts
                 )

@@ -54,7 +54,7 @@ def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
 
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_a_chat_stream(include_usage: bool) -> None:
-    chunks = chunks_of(ChatChunks(HEAD, include_usage=include_usage).render(REPLY))
+    chunks = chunks_of(ChatChunks(HEAD, include_usage=include_usage, choices=2).render(REPLY))
     for chunk in chunks:
         schema.check("CreateChatCompletionStreamResponse", chunk)
         assert (chunk["id"], chunk["created"], chunk["model"]) == HEAD[:3]
@@ -69,7 +69,9 @@ def test_a_chat_stream(include_usage: bool) -> None:
 
 
 def test_each_choice_opens_with_its_role() -> None:
-    chunks = chunks_of(ChatChunks(HEAD, include_usage=False).render(REPLY))
+    late = [Text(1, "first"), *REPLY]
+    chunks = chunks_of(ChatChunks(HEAD, include_usage=False, choices=2).render(late))
+    assert [chunk["choices"][0]["index"] for chunk in chunks[:3]] == [0, 1, 1]
     for index in (0, 1):
         deltas = [c["delta"] for chunk in chunks for c in chunk["choices"] if c["index"] == index]
         assert deltas[0] == {"role": "assistant", "content": "", "refusal": None}
