@@ -265,6 +265,9 @@ class Dispatch:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1)
+            now = asyncio.get_running_loop().time()
+            for reply in self._replies.values():
+                reply.tick(now)
             try:
                 await self._look_for_workers()
                 await self._look_for_lost_jobs()

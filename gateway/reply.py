@@ -37,24 +37,30 @@ class Reply:
         self.requeues = 0
         self._on_close = on_close
         self._items: list[Item] = []
+        self._patience = 0.0
         self._waiter: asyncio.Future[None] | None = None
 
     async def items(self, timeout: float) -> list[Item]:
         """Everything that arrived since the last call, at least one item; [] after `timeout` s.
 
-        The last item of a reply is Done, Failed, Answer or Vectors.
+        The time is looked at once a second, by `tick`: a timer of its own would cost each chunk
+        more than its JSON. The last item of a reply is Done, Failed, Answer or Vectors.
         """
         if not self._items:
             loop = asyncio.get_running_loop()
-            self._waiter = waiter = loop.create_future()
-            timer = loop.call_later(timeout, self._wake)
+            self._patience = loop.time() + timeout
+            self._waiter = loop.create_future()
             try:
-                await waiter
+                await self._waiter
             finally:
-                timer.cancel()
                 self._waiter = None
         items, self._items = self._items, []
         return items
+
+    def tick(self, now: float) -> None:
+        """Ends a wait whose time, on the event loop's clock, is over."""
+        if now >= self._patience:
+            self._wake()
 
     def close(self) -> None:
         """Ends the caller's interest; a job that still runs is cancelled. Idempotent."""

@@ -21,7 +21,7 @@ from shared.wire.event import LAST, Batch, Entry, decode_batch, encode
 
 BATCH = 512
 """Entries of one XADD."""
-STEP = 0.002
+STEP = 0.004
 """Seconds between two XADDs to one gateway, unless something urgent waits."""
 PATIENCE = 0.05
 """Seconds a Started waits for the content behind it."""
@@ -33,6 +33,8 @@ KEPT = 10.0
 """Seconds an ended reply can still be sent again."""
 KEPT_REPLIES = 1024
 """Ended replies kept per gateway."""
+TRIM = 64
+"""Batches read between two trims; there is one a second at least."""
 LOOK = 64
 """Batches between two looks at how far the reader is behind."""
 BEHIND = 2_000
@@ -238,6 +240,7 @@ class ReplyReader:
         self._key = keys.reply(gateway)
         self._take = take
         self._last = "0-0"
+        self._untrimmed = 0
         self._task: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
 
@@ -282,11 +285,19 @@ class ReplyReader:
                 self._last = id_.decode()
                 if fields[0] == b"b":
                     self._take(decode_batch(fields[1]))
-            milliseconds, _, number = self._last.partition("-")
-            self._link.call("XTRIM", self._key, "MINID", f"{milliseconds}-{int(number) + 1}")
+            self._untrimmed += len(found[0][1])
+            if self._untrimmed >= TRIM:
+                self._trim()
+
+    def _trim(self) -> None:
+        """Drops what was read. By id, since a MAXLEN would drop what was not."""
+        milliseconds, _, number = self._last.partition("-")
+        self._link.call("XTRIM", self._key, "MINID", f"{milliseconds}-{int(number) + 1}")
+        self._untrimmed = 0
 
     async def _keep_alive(self) -> None:
         """A stream that is not there is made; the workers then send again what it held."""
+        self._trim()
         if not await self._link.call("PEXPIRE", self._key, keys.REPLY_MS):
             hello = await self._link.call("XADD", self._key, "*", "h", "1")
             await self._link.call("PEXPIRE", self._key, keys.REPLY_MS)

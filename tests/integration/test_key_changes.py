@@ -27,14 +27,14 @@ async def test_a_revoked_key_is_refused_after_the_announcement(valkey_url: str) 
     client = redis.Redis.from_url(valkey_url)
     try:
         async with asyncio.timeout(10):
-            while not await client.publish(keys.KEYS_CHANGED, "probe"):
+            while not await client.publish(keys.KEYS_CHANGED, "probe"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             assert (await keyring.find(b"Bearer secret")).id == "key_1"
             answers.append(None)
             assert (await keyring.find(b"Bearer secret")).id == "key_1"
             await client.publish(keys.KEYS_CHANGED, "key_1")
             with pytest.raises(InvalidApiKey):
-                while await keyring.find(b"Bearer secret"):
+                while await keyring.find(b"Bearer secret"):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
     finally:
         watch.cancel()
