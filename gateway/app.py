@@ -79,6 +79,7 @@ class Gateway:
 
         Granian stops listening as soon as it gets a signal. So SIGTERM drains first, while new
         requests are still answered, with 503; then SIGINT, which Granian keeps, ends the process.
+        A second SIGTERM ends the drain.
         """
         loop = asyncio.get_running_loop()
         async with db.connect(self._settings.postgres) as self._pool:
@@ -99,7 +100,9 @@ class Gateway:
                 await asyncio.gather(*watches, return_exceptions=True)
 
     def _drain(self) -> None:
-        if self._draining is None:
+        if self._draining is not None:
+            self.dispatch.hurry()
+        else:
             logger.info("draining", replies=self.dispatch.open_replies)
             self._draining = asyncio.create_task(self.dispatch.stop())
             self._draining.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGINT))

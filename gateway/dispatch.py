@@ -183,9 +183,16 @@ class Dispatch:
         for entry in self._catalog:
             if entry.model.lane not in lanes:
                 missing[f"worker {entry.model.lane}"] = "not running"
-            elif states.get(entry.name) != "ready":
+            elif states.get(entry.name) not in ("ready", "failed"):
                 missing[f"model {entry.name}"] = states.get(entry.name, "unknown to its worker")
+        if states and "ready" not in states.values() and not missing:
+            missing["models"] = "none could be started"
         return missing
+
+    def failed(self) -> list[str]:
+        """Models whose engines do not start; the others are served all the same."""
+        states = [pair for worker in self.workers() for pair in worker.models.items()]
+        return sorted({name for name, state in states if state == "failed"})
 
     def _refuse_unserved(self, entry: Entry) -> None:
         seen = self._lanes.get(entry.model.lane)

@@ -113,7 +113,7 @@ DEFAULT_MODELS: dict[str, Model] = {
         engine="llamacpp",
         file="smollm2-135m-instruct.q8_0.gguf",
         aliases=("smollm2",),
-        defaults={"temperature": 0.2, "top_p": 0.9},
+        defaults={"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1},
     ),
     "all-minilm-l6-v2": Model(
         engine="llamacpp",
