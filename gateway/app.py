@@ -29,7 +29,9 @@ from shared.store import api_key
 
 BASES = ("/v1", "/api/v1")
 DATABASE_SECONDS = 1.0
-"""Between two looks at the database, and how long one may take."""
+"""Between two looks at the database."""
+DATABASE_WITHIN = 3.0
+"""Seconds after which a database that does not answer is away."""
 
 logger = log.get("gateway")
 
@@ -111,11 +113,11 @@ class Gateway:
         """The pool tests a connection before it lends it, which is all that is asked of it."""
         while True:
             try:
-                async with pool.connection(timeout=DATABASE_SECONDS):
+                async with asyncio.timeout(DATABASE_WITHIN), pool.connection():
                     self._reachable = True
-            except psycopg.Error as error:
+            except (psycopg.Error, TimeoutError) as error:
                 self._reachable = False
-                logger.warning("database is away", error=str(error))
+                logger.warning("database is away", error=str(error) or "no answer")
             await asyncio.sleep(DATABASE_SECONDS)
 
     def _missing(self) -> dict[str, str]:
