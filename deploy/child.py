@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from signal import Signals
 
 from deploy import linux
 from deploy.logfile import LogFile
@@ -20,7 +20,7 @@ class Child:
         log: LogFile,
         *,
         env: Mapping[str, str],
-        orphaned: signal.Signals,
+        orphaned: Signals,
         user: str | None = None,
         piped: bool = False,
     ) -> None:
@@ -58,15 +58,18 @@ class Child:
             self._process.wait()
         return self._process.returncode
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """To the process alone."""
         if self._process.returncode is None:
             self._process.send_signal(number)
 
-    def kill(self) -> None:
-        """SIGKILL to the whole group."""
+    def signal_group(self, number: Signals) -> None:
+        """To the process and all it started in its session."""
         if self._process.returncode is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        self.signal_group(Signals.SIGKILL)
 
 
 def primary_group(user: str | None) -> int | None:
@@ -81,4 +84,4 @@ def describe(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"exited with status {status}"
-    return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by {Signals(-status).name}"

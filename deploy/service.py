@@ -19,5 +19,7 @@ class Service(NamedTuple):
     stop: signal.Signals = signal.SIGTERM
     orphaned: signal.Signals | None = None
     """What it gets when the supervisor dies; None: the same as `stop`."""
+    hurry: float | None = None
+    """Seconds after `stop` when its whole group gets that signal again: it ends a drain."""
     within: float = 60.0
     """Seconds from its start until it must be ready."""

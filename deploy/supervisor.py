@@ -196,6 +196,8 @@ class Supervisor:
         while time.monotonic() < deadline and self._asked <= patience:
             if all(unit.gone for unit in stage):
                 return
+            for unit in stage:
+                unit.hurry(time.monotonic())
             self._sleep(TURN)
         for unit in stage:
             if not unit.gone:

@@ -37,6 +37,7 @@ class Unit:
         self._again_at: float | None = None
         self._log_checked = 0.0
         self._ask_at = 0.0
+        self._asked_at: float | None = None
 
     def start(self, now: float) -> None:
         service = self.service
@@ -108,6 +109,16 @@ class Unit:
         self._again_at = None
         if self._child is not None:
             self._child.signal(self.service.stop)
+            self._asked_at = time.monotonic()
+
+    def hurry(self, now: float) -> None:
+        """Asks again, once, when the service's own patience with its clients is too long."""
+        patience = self.service.hurry
+        if patience is None or self._child is None or self._asked_at is None:
+            return
+        if now - self._asked_at >= patience:
+            self._asked_at = None
+            self._child.signal_group(self.service.stop)
 
     def kill(self) -> None:
         if self._child is not None:

@@ -78,8 +78,7 @@ def bring_up(settings: Settings, supervisor: Supervisor, console: Console) -> No
 
 def environment(settings: Settings) -> dict[str, str]:
     """What the children are told beyond our own environment and file."""
-    drain = min(settings.drain_timeout, DRAIN)
-    return {f"{PREFIX}PORT": str(settings.port), f"{PREFIX}DRAIN_TIMEOUT": str(drain)}
+    return {f"{PREFIX}PORT": str(settings.port)}
 
 
 def embedded(settings: Settings, supervisor: Supervisor, console: Console) -> list[Service]:
@@ -119,6 +118,7 @@ def gateway(settings: Settings, env: dict[str, str]) -> Service:
         env,
         missing=lambda: readiness(settings),
         orphaned=signal.SIGKILL,
+        hurry=DRAIN,
         within=120.0,
     )
 

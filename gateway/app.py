@@ -62,7 +62,7 @@ class Gateway:
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog)
         parts = (self._settings, admission, self.dispatch, self.counts)
-        health = HealthRoutes(self._missing, self.counts)
+        health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         post, get = ("POST",), ("GET",)
         route = front.route
         return [

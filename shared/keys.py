@@ -11,7 +11,7 @@ from arq.constants import (
 
 LEASE_MS = 3_000
 """A claimed job belongs to its worker this long after the last renewal."""
-REPLY_MS = 10_000
+REPLY_MS = 6_000
 """A gateway that has not read for this long is dead; its reply stream goes."""
 WORKER_MS = 5_000
 """A worker whose heartbeat is older than this is dead."""

@@ -27,7 +27,7 @@ PATIENCE = 0.05
 """Seconds a Started waits for the content behind it."""
 RETRY = 0.05
 """Seconds until a batch that found no stream is tried again."""
-GRACE = 5.0
+GRACE = 3.0
 """Seconds without a reply stream after which its gateway is dead."""
 KEPT = 10.0
 """Seconds an ended reply can still be sent again."""

@@ -13,10 +13,16 @@ TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 
 class HealthRoutes:
-    """`missing` says what stands between this gateway and an answer, by name."""
+    """`missing` says what stands between this gateway and an answer, by name, `failed` which models do not start."""
 
-    def __init__(self, missing: Callable[[], dict[str, str]], counts: Counts) -> None:
+    def __init__(
+        self,
+        missing: Callable[[], dict[str, str]],
+        failed: Callable[[], list[str]],
+        counts: Counts,
+    ) -> None:
         self._missing = missing
+        self._failed = failed
         self._counts = counts
 
     async def live(self, exchange: Exchange) -> None:
@@ -28,7 +34,8 @@ class HealthRoutes:
             body = msgspec.json.encode({"status": "not ready", "missing": missing})
             await exchange.respond(503, body, JSON, (b"retry-after", b"1"))
         else:
-            await exchange.respond(200, b'{"status":"ready"}', JSON)
+            body = msgspec.json.encode({"status": "ready", "failed_models": self._failed()})
+            await exchange.respond(200, body, JSON)
 
     async def metrics(self, exchange: Exchange) -> None:
         await exchange.respond(200, self._counts.text().encode(), TEXT)
