@@ -8,7 +8,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+from shared.lifeline import die_with_parent
+
 PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,10 +23,7 @@ def follow_parent(number: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def preexec() -> None:
-        if _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
+        die_with_parent(parent, number)
 
     return preexec
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import sys
 from functools import partial
@@ -19,12 +17,12 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from shared import settings
+from shared.lifeline import die_with_parent
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from litestar import Litestar
 
-PR_SET_PDEATHSIG = 1
 MOST_CONNECTIONS = 4096
 """Connections one process serves at once; more wait in the kernel."""
 AFTER_DRAIN = 5
@@ -34,11 +32,7 @@ LARGEST_HEADERS = 64 * 1024
 
 def load_app(parent: int) -> Litestar:
     """In a gateway process: dies with its parent, then builds the app."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+    die_with_parent(parent)
     from gateway.app import create_app
 
     return create_app()

@@ -13,7 +13,10 @@ TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 
 class HealthRoutes:
-    """`missing` says what stands between this gateway and an answer, by name, `failed` which models do not start."""
+    """`missing` says what stands between this gateway and an answer, by name.
+
+    `failed` lists the models that do not start; the others are served all the same.
+    """
 
     def __init__(
         self,

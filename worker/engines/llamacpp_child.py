@@ -6,16 +6,15 @@ standard output when it does, and dies with its parent.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
+from shared.lifeline import die_with_parent
+
 READY = "ready"
-PR_SET_PDEATHSIG = 1
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,16 +30,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     embedding: bool
     prompt_cache: int
     """MiB of host memory for prompts that left their slot."""
-
-
-def follow_parent(parent: int) -> None:
-    """Die when the parent does; exits at once when it is gone already."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        raise SystemExit("the parent process is gone")
 
 
 def serve(options: Options) -> object:
@@ -71,7 +60,7 @@ def serve(options: Options) -> object:
 
 def main(argv: list[str]) -> None:
     options = msgspec.json.decode(argv[1], type=Options)
-    follow_parent(options.parent)
+    die_with_parent(options.parent)
     Path(options.socket).unlink(missing_ok=True)
     server = serve(options)
     print(READY, flush=True)
