@@ -89,7 +89,7 @@ def sound(frail: Hub) -> Iterator[Hub]:
 def leftovers(hub: Hub) -> list[str]:
     """Redis keys of requests that are over."""
     with redis.Redis(unix_socket_path=str(hub.home / "run" / "valkey.sock")) as client:
-        names = [name.decode() for name in client.keys()]
+        names = [name.decode() for name in client.scan_iter()]
         gone = [
             name
             for name in names
