@@ -1,0 +1,260 @@
+"""The Lua calls of the queue, on a real server, and arq's own tools on the same keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.jobs import Job, JobStatus
+
+from shared import keys, queue
+from shared.resp import Link
+from shared.wire.event import Cancel, decode_control
+from shared.wire.task import Class, Task, encode
+
+QUEUE = keys.queue("m")
+
+
+def task(name: str, key: str = "alice", service: Class = "interactive", size: int = 0) -> Task:
+    deadline = int(time.time() * 1000) + 60_000
+    return Task(name, "chat", "m", "gw-1", 1, True, b"x" * size, key, service, deadline)
+
+
+async def put(link: Link, job: Task, limit: int = 100, attempt: int | None = None) -> queue.Placed:
+    return await queue.enqueue(link, job, "cpu", limit, int(time.time() * 1000), attempt)
+
+
+async def take(link: Link, places: int = 100, worker: str = "wk-1") -> list[str]:
+    return [claimed.id for claimed in await queue.claim(link, worker, {QUEUE: places})]
+
+
+async def expire_lease(link: Link, name: str) -> None:
+    """As if the lease's time had passed."""
+    await link.call("DEL", keys.IN_PROGRESS + name)
+    await link.call("ZADD", QUEUE, int(time.time() * 1000) - 10, name)
+
+
+async def names(link: Link, pattern: str = "*") -> set[str]:
+    return {name.decode() for name in await link.call("KEYS", pattern)}
+
+
+@pytest.fixture
+async def link(valkey_url: str) -> AsyncIterator[Link]:
+    link = Link(valkey_url, "test")
+    await link.start()
+    await link.wait_open(5)
+    yield link
+    await link.stop()
+
+
+@pytest.fixture
+async def arq(valkey_url: str) -> AsyncIterator[ArqRedis]:
+    pool = await create_pool(
+        RedisSettings.from_dsn(valkey_url),
+        job_serializer=queue.serialize,
+        job_deserializer=queue.deserialize,
+        default_queue_name=QUEUE,
+    )
+    yield pool
+    await pool.aclose()
+
+
+async def test_a_job_arrives_as_it_was_sent_and_leaves_nothing(link: Link) -> None:
+    sent = task("job-1", size=500)
+    assert await put(link, sent) == queue.Placed("queued", 0)
+    (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 4})
+    assert (claimed.task, claimed.attempt, claimed.queue) == (sent, 1, QUEUE)
+    assert await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert await names(link) <= {keys.wake("cpu"), keys.share("m", "alice")}
+
+
+async def test_the_lane_is_woken_with_the_queue_that_has_work(link: Link) -> None:
+    await put(link, task("job-1"))
+    assert await link.call("LRANGE", keys.wake("cpu"), 0, -1) == [QUEUE.encode()]
+
+
+async def test_a_full_queue_refuses_and_running_jobs_do_not_count(link: Link) -> None:
+    for number in range(3):
+        await put(link, task(f"run-{number}"))
+    assert len(await take(link)) == 3
+    for number in range(2):
+        assert (await put(link, task(f"wait-{number}"), limit=2)).state == "queued"
+    assert await put(link, task("late"), limit=2) == queue.Placed("full", 2)
+    assert not await queue.exists(link, "late")
+    assert len(await take(link)) == 2
+
+
+async def test_the_same_job_twice_is_one_job(link: Link) -> None:
+    await put(link, task("job-1"))
+    assert (await put(link, task("job-1"))).state == "known"
+    assert await take(link) == ["job-1"]
+    assert (await put(link, task("job-1"))).state == "known"
+    assert await take(link) == []
+
+
+async def test_only_free_places_are_filled(link: Link) -> None:
+    for number in range(5):
+        await put(link, task(f"job-{number}", key=f"key-{number}"))
+    assert await take(link, 2) == ["job-0", "job-1"]
+    assert await take(link, 2, "wk-2") == ["job-2", "job-3"]
+    assert await take(link, 0) == []
+
+
+async def test_classes_go_before_each_other(link: Link) -> None:
+    for name, service in (("b", "batch"), ("s", "standard"), ("i", "interactive")):
+        await put(link, task(name, key=name, service=service))  # type: ignore[arg-type]
+    assert await take(link) == ["i", "s", "b"]
+
+
+async def test_no_class_waits_for_ever(link: Link) -> None:
+    """A batch job goes before interactive ones that came later than its slack."""
+    await put(link, task("old", key="b", service="batch"))
+    await link.call("ZINCRBY", QUEUE, -queue.SLACK_MS["batch"] - 1, "old")
+    await put(link, task("new", key="i"))
+    assert await take(link) == ["old", "new"]
+
+
+async def test_keys_take_turns(link: Link) -> None:
+    """Who has twenty requests waiting does not make a second caller wait for all of them."""
+    for number in range(20):
+        await put(link, task(f"many-{number}", key="many", size=10_000))
+    await put(link, task("one", key="one"))
+    assert (await take(link)).index("one") <= 1
+
+
+async def test_a_key_that_waited_its_turn_owes_nothing(link: Link) -> None:
+    await put(link, task("job-1"))
+    life = await link.call("PTTL", keys.share("m", "alice"))
+    assert 0 < life <= queue.cost_ms(task("x"))
+
+
+async def test_a_lost_lease_is_claimed_again_before_all_that_waits(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await put(link, task("job-2", key="bob"))
+    await expire_lease(link, "job-1")
+    claimed = await queue.claim(link, "wk-2", {QUEUE: 2})
+    assert [(c.id, c.attempt) for c in claimed] == [("job-1", 2), ("job-2", 1)]
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == ["job-1"]
+    assert not await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert await queue.exists(link, "job-1")
+
+
+async def test_a_lease_that_ran_out_unnoticed_is_taken_again(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await expire_lease(link, "job-1")
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []
+    assert await take(link, worker="wk-2") == []
+
+
+async def test_renewal_prolongs(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await link.call("PEXPIRE", keys.IN_PROGRESS + "job-1", 50)
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []
+    assert await link.call("PTTL", keys.IN_PROGRESS + "job-1") > 2_000
+
+
+async def test_a_released_job_is_next(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await put(link, task("job-2", key="bob"))
+    await link.call("DEL", keys.wake("cpu"))
+    assert await queue.release(link, "wk-1", QUEUE, "job-1", "cpu")
+    assert await link.call("LLEN", keys.wake("cpu")) == 1
+    assert await take(link, 1, "wk-2") == ["job-1"]
+    assert not await queue.release(link, "wk-1", QUEUE, "job-1", "cpu")
+
+
+async def test_cancelling_what_waits_drops_it(link: Link) -> None:
+    await put(link, task("job-1"))
+    assert await queue.abort(link, QUEUE, "job-1") == 2
+    assert await take(link) == []
+    assert not await names(link, "arq:*")
+
+
+async def test_cancelling_what_runs_tells_its_worker(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    assert await queue.abort(link, QUEUE, "job-1") == 1
+    message = await link.call("LPOP", keys.control("wk-1"))
+    assert decode_control(message) == Cancel("job-1")
+    await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert not await names(link, "arq:*")
+
+
+async def test_a_cancelled_job_of_a_dead_worker_is_not_run_again(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await queue.abort(link, QUEUE, "job-1")
+    await expire_lease(link, "job-1")
+    assert await take(link, worker="wk-2") == []
+    assert not await names(link, "arq:*")
+
+
+async def test_cancelling_what_is_not_there_poisons_nothing(link: Link) -> None:
+    assert await queue.abort(link, QUEUE, "job-1") == 0
+    await put(link, task("job-1"))
+    assert await take(link) == ["job-1"]
+
+
+async def test_old_cancellations_are_forgotten(link: Link) -> None:
+    await link.call("ZADD", keys.ABORT, int(time.time() * 1000) - 61_000, "old")
+    await link.call("ZADD", keys.ABORT, int(time.time() * 1000), "new")
+    await put(link, task("job-1"))
+    await take(link)
+    await queue.renew(link, "wk-1", {"job-1": QUEUE})
+    assert await link.call("ZRANGE", keys.ABORT, 0, -1) == [b"new"]
+
+
+async def test_a_running_job_survives_a_server_that_forgot_it(link: Link) -> None:
+    await put(link, task("job-1"))
+    (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
+    await link.call("FLUSHALL")
+    assert await queue.restore(link, "wk-1", claimed)
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []
+    assert await take(link, worker="wk-2") == []
+    assert await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert not await names(link, "arq:*")
+
+
+async def test_a_job_that_another_worker_has_by_now_is_not_restored(link: Link) -> None:
+    await put(link, task("job-1"))
+    (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
+    await expire_lease(link, "job-1")
+    await take(link, worker="wk-2")
+    assert not await queue.restore(link, "wk-1", claimed)
+
+
+async def test_a_job_queued_again_remembers_its_attempts(link: Link) -> None:
+    await put(link, task("job-1"), attempt=3)
+    (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
+    assert claimed.attempt == 3
+
+
+async def test_a_job_whose_data_expired_leaves_the_queue(link: Link) -> None:
+    await put(link, task("job-1"))
+    await link.call("DEL", keys.JOB + "job-1")
+    assert await take(link) == []
+    assert await link.call("ZCARD", QUEUE) == 0
+
+
+async def test_arq_reads_our_jobs(link: Link, arq: ArqRedis) -> None:
+    sent = task("job-1")
+    await put(link, sent)
+    (definition,) = await arq.queued_jobs(queue_name=QUEUE)
+    assert (definition.function, definition.job_id) == ("chat", "job-1")
+    job: Job = Job("job-1", arq, _queue_name=QUEUE, _deserializer=queue.deserialize)
+    assert await job.status() is JobStatus.queued
+    await take(link)
+    assert await job.status() is JobStatus.in_progress
+    await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert await job.status() is JobStatus.not_found
+
+
+async def test_we_run_what_arq_enqueued(link: Link, arq: ArqRedis) -> None:
+    await arq.enqueue_job("chat", encode(task("job-1")), _job_id="job-1")
+    assert await take(link) == ["job-1"]
