@@ -93,6 +93,7 @@ _renew = Script("renew")
 _restore = Script("restore")
 _finish = Script("finish")
 _release = Script("release")
+_reclaim = Script("reclaim")
 _abort = Script("abort")
 _STATES = {1: "queued", 0: "known", -1: "full"}
 
@@ -195,6 +196,12 @@ async def release(link: LinkLike, worker: str, queue: str, id_: str, lane: str) 
     return bool(
         await _release.run(link, (queue, keys.IN_PROGRESS + id_, keys.wake(lane)), (id_, worker))
     )
+
+
+async def reclaim(link: LinkLike, dead: str, queues: Sequence[str]) -> int:
+    """Frees what a dead worker held, without waiting for its leases; returns how many jobs."""
+    held: int = await _reclaim.run(link, queues, (dead, keys.IN_PROGRESS, BOUNDARY_MS))
+    return held
 
 
 async def abort(link: LinkLike, queue: str, id_: str) -> int:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import time
-from os import getpid
 from typing import Any
 
 import hiredis
@@ -25,8 +22,8 @@ from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Position, Resend, decode_control
-from shared.wire.node import WorkerState, encode_state
 from worker.functions import chat, completion, embedding
+from worker.presence import Presence
 from worker.request import Request
 from worker.residents import Residents
 
@@ -75,7 +72,7 @@ class Lane(Worker):
         self._wanted = False
         self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
-        self._started_ms = self._clock.wall_ms()
+        self._presence = Presence(self._link, self.name, self.lane, self._clock)
 
     def request_stop(self) -> None:
         """Hands running jobs back to the queue and makes `main` return."""
@@ -91,6 +88,7 @@ class Lane(Worker):
             job_deserializer=self.job_deserializer,
             default_queue_name=self.queue_name,
         )
+        await self._presence.take_over(list(self._places))
         loops = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
@@ -212,23 +210,7 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
-        now = self._clock.wall_ms()
-        state = WorkerState(
-            self.name,
-            self.lane,
-            socket.gethostname(),
-            getpid(),
-            self._started_ms,
-            len(self._running),
-            self._residents.states(),
-        )
-        await asyncio.gather(
-            self._link.call(
-                "SET", keys.worker(self.name), encode_state(state), "PX", keys.WORKER_MS
-            ),
-            self._link.call("ZADD", keys.WORKERS, now, self.name),
-            self._link.call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - 60_000),
-        )
+        await self._presence.beat(len(self._running), self._residents.states())
         await self.heart_beat()
 
     async def _every_second(self, step: Any) -> None:
@@ -277,9 +259,8 @@ class Lane(Worker):
             await asyncio.wait(tasks, timeout=STOP_SECONDS)
         await self._writer.drained(1)
         with contextlib.suppress(Lost, hiredis.HiredisError):
-            await self._link.call("DEL", keys.worker(self.name), keys.control(self.name))
-            await self._link.call("ZREM", keys.WORKERS, self.name)
+            await self._presence.leave()
         await self._listening.stop()
         await self._link.stop()
         await self.pool.aclose()
-        logger.info("lane closed", seconds=round(time.time() - self._started_ms / 1000, 1))
+        logger.info("lane closed", worker=self.name)

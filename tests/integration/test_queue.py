@@ -169,6 +169,15 @@ async def test_a_released_job_is_next(link: Link) -> None:
     assert not await queue.release(link, "wk-1", QUEUE, "job-1", "cpu")
 
 
+async def test_what_a_dead_worker_held_is_due_at_once(link: Link) -> None:
+    for name in ("job-1", "job-2", "job-3"):
+        await put(link, task(name, key=name))
+    assert await take(link, 2) == ["job-1", "job-2"]
+    assert await take(link, 1, "wk-2") == ["job-3"]
+    assert await queue.reclaim(link, "wk-1", [QUEUE]) == 2
+    assert await take(link, worker="wk-3") == ["job-1", "job-2"]
+
+
 async def test_cancelling_what_waits_drops_it(link: Link) -> None:
     await put(link, task("job-1"))
     assert await queue.abort(link, QUEUE, "job-1") == 2

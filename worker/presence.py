@@ -1,0 +1,73 @@
+"""What a worker says of itself to the others, and what it does for one that fell silent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+
+from shared import keys, log, queue
+from shared.clock import Clock
+from shared.resp import Link
+from shared.wire.node import ModelState, WorkerState, decode_state, encode_state
+
+FORGOTTEN_MS = 60_000
+"""Workers that were silent for this long are taken off the list."""
+
+logger = log.get("presence")
+
+
+def died(pid: int) -> bool:
+    """Whether no process of that id is left on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+class Presence:
+    def __init__(self, link: Link, name: str, lane: str, clock: Clock) -> None:
+        self._link = link
+        self._name = name
+        self._lane = lane
+        self._clock = clock
+        self._host = socket.gethostname()
+        self._started_ms = clock.wall_ms()
+
+    async def beat(self, running: int, models: dict[str, ModelState]) -> None:
+        """One heartbeat; the list keeps only names that beat lately."""
+        now = self._clock.wall_ms()
+        state = WorkerState(
+            self._name, self._lane, self._host, os.getpid(), self._started_ms, running, models
+        )
+        await asyncio.gather(
+            self._link.call(
+                "SET", keys.worker(self._name), encode_state(state), "PX", keys.WORKER_MS
+            ),
+            self._link.call("ZADD", keys.WORKERS, now, self._name),
+            self._link.call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - FORGOTTEN_MS),
+        )
+
+    async def take_over(self, queues: Sequence[str]) -> None:
+        """Frees at once what a worker of this lane held that died on this host."""
+        for data in await self._link.call("ZRANGE", keys.WORKERS, 0, -1):
+            name = data.decode()
+            found = await self._link.call("GET", keys.worker(name))
+            if found is None:
+                continue
+            state = decode_state(found)
+            if (state.lane, state.host) == (self._lane, self._host) and died(state.pid):
+                held = await queue.reclaim(self._link, name, queues)
+                await self._forget(name)
+                logger.info("took over from a dead worker", worker=name, jobs=held)
+
+    async def leave(self) -> None:
+        await self._forget(self._name)
+
+    async def _forget(self, name: str) -> None:
+        await self._link.call("DEL", keys.worker(name), keys.control(name))
+        await self._link.call("ZREM", keys.WORKERS, name)
