@@ -13,8 +13,8 @@ from shared.db import Pool, queries
 from shared.settings import SettingsError
 
 SQL = queries("api_key")
-SHOWN = 7
-"""Characters of a key that are kept, so that people can tell their keys apart."""
+SHOWN = 14
+"""Characters of a key that are kept, so that people can tell their keys apart; never a third."""
 BOOTSTRAP_SCOPES = ("admin", "inference")
 
 
@@ -51,7 +51,7 @@ async def ensure_bootstrap(pool: Pool, key: str) -> None:
     values = {
         "id": ids.new("key_"),
         "name": "bootstrap",
-        "prefix": key[:SHOWN],
+        "prefix": key[: min(SHOWN, len(key) // 3)],
         "digest": digest(key),
         "scopes": list(BOOTSTRAP_SCOPES),
     }
