@@ -5,10 +5,11 @@ An engine knows nothing of jobs, gateways or Redis: it turns one Generation into
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import msgspec
 
+from shared.errors import UnsupportedValue
 from shared.wire.event import Usage, Vectors
 
 
@@ -23,13 +24,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     out and `seed` set where the request has one. `prompt` of a completion is one string or one
     list of token ids. `resume` is the engine text that earlier attempts produced: generation goes
     on behind it, and none of it is given to the sink again. It came in `pieces` calls of the sink,
-    which is its number of tokens where the engine sends one token at a time.
+    which is its number of tokens where the engine sends one token at a time. `adapter` is the
+    name of a loaded adapter to generate with, None for the base model itself.
     """
 
     kind: Literal["chat", "completion"]
     body: dict[str, Any]
     resume: str = ""
     pieces: int = 0
+    adapter: str | None = None
 
 
 class Pausable(Protocol):
@@ -60,6 +63,11 @@ class Sink(Protocol):
 class Engine(Protocol):
     """A running or startable engine for one base model."""
 
+    can_sleep: bool
+    """Whether `sleep` gives the device's memory back and `wake` is faster than a start."""
+    can_adapt: bool
+    """Whether adapters can be loaded and unloaded while requests run."""
+
     async def start(self) -> None:
         """Returns when requests are answered; raises EngineFailed with the engine's last words."""
 
@@ -73,6 +81,29 @@ class Engine(Protocol):
     async def ended(self) -> None:
         """Returns as soon as the engine is not alive any more."""
 
+    def pids(self) -> list[int]:
+        """Every living process of the engine, for measuring its memory; [] for a remote one."""
+
+    async def sleep(self) -> None:
+        """Give the device's memory back and keep the weights in host memory. Idempotent.
+
+        Nothing may be generating. An engine that sleeps is not `alive`. Raises EngineFailed, and
+        the engine must be stopped then.
+        """
+
+    async def wake(self) -> None:
+        """Returns when requests are answered again. Idempotent; raises as `sleep` does."""
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Make the adapter folder at `path` available as `name`, while requests run. Idempotent.
+
+        A name means one version of the weights for ever: a new version has a new name and path.
+        Raises InvalidValue for an adapter that does not fit this engine, EngineLost.
+        """
+
+    async def unload_adapter(self, name: str) -> None:
+        """Forget the adapter; no request may be using it. Idempotent; raises EngineLost."""
+
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
         """Runs to the end of the choice. Cancelling the call cancels the work in the engine.
 
@@ -82,3 +113,38 @@ class Engine(Protocol):
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         """One unit-length vector per input, in order."""
+
+
+class Sleepless:
+    """The part of an Engine that cannot sleep."""
+
+    can_sleep = False
+
+    async def sleep(self) -> None:
+        self._sleepless()
+
+    async def wake(self) -> None:
+        self._sleepless()
+
+    def _sleepless(self) -> NoReturn:
+        raise UnsupportedValue("The engine of this model cannot sleep.", param="model")
+
+
+class Unadaptable:
+    """The part of an Engine that takes no adapters."""
+
+    can_adapt = False
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        self._unadaptable()
+
+    async def unload_adapter(self, name: str) -> None:
+        self._unadaptable()
+
+    def refuse_adapter(self, generation: Generation) -> None:
+        """Raises UnsupportedValue where a generation asks for an adapter."""
+        if generation.adapter is not None:
+            self._unadaptable()
+
+    def _unadaptable(self) -> NoReturn:
+        raise UnsupportedValue("The engine of this model takes no adapters.", param="model")

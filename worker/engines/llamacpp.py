@@ -9,7 +9,7 @@ import msgspec
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
 from worker.engines import shape
-from worker.engines.base import Generation, Sink
+from worker.engines.base import Generation, Sink, Sleepless, Unadaptable
 from worker.engines.chunks import ChunkReader
 from worker.engines.embedding import Embedder
 from worker.engines.llamacpp_server import LlamaServer
@@ -30,7 +30,7 @@ class Prompt(msgspec.Struct):
     prompt: str
 
 
-class LlamaCpp:
+class LlamaCpp(Sleepless, Unadaptable):
     """A base.Engine.
 
     Usage after a resumed attempt: the prompt is counted anew by the engine's tokenizer and is
@@ -51,6 +51,9 @@ class LlamaCpp:
         """The child's process id, 0 when there is none."""
         return self._server.pid
 
+    def pids(self) -> list[int]:
+        return [self.pid] if self.pid else []
+
     async def start(self) -> None:
         self._embedder.check_files()
         await self._server.start()
@@ -65,6 +68,7 @@ class LlamaCpp:
         return await self._embedder.embed(inputs, dimensions)
 
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        self.refuse_adapter(generation)
         shaped = self._shape(generation)
         if shaped.echo and not generation.resume:
             sink.text(shaped.echo)

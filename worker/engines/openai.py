@@ -12,7 +12,7 @@ import msgspec
 from shared.errors import EngineFailed
 from shared.settings import Model
 from shared.wire.event import Usage, Vectors
-from worker.engines.base import EngineLost, Generation, Sink
+from worker.engines.base import EngineLost, Generation, Sink, Sleepless, Unadaptable
 from worker.engines.chunks import ChunkReader, Counts
 from worker.engines.logprobs import SameLogprobs
 from worker.engines.refusal import Subject, clean, complaint, from_status
@@ -34,7 +34,7 @@ class Reply(msgspec.Struct):
     usage: Counts = msgspec.field(default_factory=Counts)
 
 
-class OpenAi:
+class OpenAi(Sleepless, Unadaptable):
     """A base.Engine that is not ours to start; `start` only makes sure that it answers.
 
     A resumed choice is continued as a prefilled assistant message, which vLLM, llama.cpp and
@@ -78,7 +78,11 @@ class OpenAi:
     async def ended(self) -> None:
         await self._over.wait()
 
+    def pids(self) -> list[int]:
+        return []
+
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        self.refuse_adapter(generation)
         body: dict[str, Any] = {
             **generation.body,
             "model": self._model,
