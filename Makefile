@@ -38,8 +38,8 @@ check: $(VENV)/test.stamp ## ruff, formatting, mypy --strict, and who imports wh
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q tests/unit/test_arrows.py
 
-bench: $(VENV)/test.stamp ## measure the hub against its engine, and against peers that are installed
-	$(VENV)/bin/python -m tests.bench.bench
+bench: $(VENV)/test.stamp ## measure the hub against its engine, and peers: BENCH="--quick --peers FOLDER"
+	$(VENV)/bin/python -m tests.bench.bench $(BENCH)
 
 lock: $(VENV)/lock.stamp ## pin every dependency again, newest versions allowed by pyproject.toml
 	$(call compile,$(PROJECT) requirements/build.in --extra embedded,$(RUN_LOCK))

@@ -49,7 +49,8 @@ class Bench:
         self._programs = programs
         self._rounds = 1 if quick else 3
         self._share = 4 if quick else 1
-        self.kept: dict[str, Any] = {}
+        self.kept: dict[str, tuple[float, float]] = {}
+        """By target and load: median milliseconds, CPU per chunk in µs or per request in ms."""
 
     def run(self, target: Target, *flags: str) -> tuple[dict[str, Any], dict[str, float]]:
         meter = Meter(target.parts)
@@ -88,7 +89,7 @@ class Bench:
                 cpu = self._per_chunk(seen[target.name])
                 added = [at - of for at, of in zip(ttft, base, strict=True)]
                 rows.append([streams, target.name, *ttft, *added, *self._columns(cpu)])
-                self.kept[f"{target.name} {streams}"] = {"added": added, "cpu_us": cpu}
+                self.kept[f"{target.name} {streams}"] = (added[0], sum(cpu.values()))
         head = ["streams", "through", "TTFT p50 ms", "p99", "added p50 ms", "added p99"]
         return table(
             f"Streams of one token per {PACE_MS} ms",
@@ -146,9 +147,23 @@ class Bench:
                         *(result["total_ms"]["p50"], result["total_ms"]["p99"], whole, parts),
                     ]
                 )
-                self.kept[f"{target.name} json {connections}"] = each
+                if each:
+                    p50 = result["total_ms"]["p50"]
+                    self.kept[f"{target.name} json {connections}"] = (p50, sum(each.values()))
         head = ["connections", "through", "requests/s", "p50 ms", "p99 ms", "CPU ms each", "parts"]
         return table(f"JSON replies of {TOKENS} tokens", head, rows)
+
+    def ratios(self, peer: str) -> str:
+        """How many times what the hub takes the peer took, in the runs just made side by side."""
+        rows = []
+        for name, (time_ms, cpu) in self.kept.items():
+            if name.startswith(f"{peer} "):
+                load = name.removeprefix(f"{peer} ")
+                ours = self.kept[f"hub {load}"]
+                what = load.replace("json ", "JSON, connections: ")
+                what = what if what.startswith("JSON") else f"streams: {what}"
+                rows.append([what, f"{time_ms / ours[0]:.2g}×", f"{cpu / ours[1]:.2g}×"])
+        return table(f"{peer} ÷ hub", ["load", "added TTFT or reply time, p50", "CPU"], rows)
 
     def cancels(self, target: Target, upstream: Upstream) -> str:
         count = 200 // self._share
@@ -222,7 +237,7 @@ def main() -> None:
 
 def measure(
     bench: Bench, hub: Hub, slow: Upstream, fast: Upstream, peers: Path | None
-) -> tuple[list[str], dict[str, Any]]:
+) -> tuple[list[str], dict[str, tuple[float, float]]]:
     direct = Target("direct", f"http://127.0.0.1:{slow.port}", "", "bench", {})
     ours = hub_target(hub)
     at_once = direct._replace(url=f"http://127.0.0.1:{fast.port}")
@@ -251,6 +266,7 @@ def measure(
         peer.stop()
         target = peer_target(peer, folder, fast)
         show(bench.documents(at_once, [ours_at_once, target], PEER_STREAMS, 300))
+        show(bench.ratios(name))
         peer.stop()
     return tables, bench.kept
 

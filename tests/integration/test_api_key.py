@@ -38,7 +38,7 @@ async def test_bootstrap_key_is_found_whole(pool: Pool) -> None:
     found = await api_key.find(pool, api_key.digest(KEY))
     assert found is not None
     assert found.id.startswith("key_")
-    assert (found.name, found.prefix) == ("bootstrap", KEY[:7])
+    assert (found.name, found.prefix) == ("bootstrap", KEY[:6])
     assert found.scopes == ("admin", "inference")
     assert abs((datetime.now(UTC) - found.created_at).total_seconds()) < 60
     assert (found.expires_at, found.revoked_at) == (None, None)
