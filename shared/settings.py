@@ -30,14 +30,15 @@ class SettingsError(Exception):
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[models.NAME]` table: a model the hub serves and the engine that runs it."""
 
-    engine: Literal["llamacpp", "openai"]
+    engine: Literal["llamacpp", "openai", "ollama"]
     kind: Literal["chat", "embedding"] = "chat"
     file: str | None = None
     """llamacpp: a GGUF file, absolute or a name in <home>/models."""
     url: str | None = None
-    """openai: http://host:port/v1, or unix:/path of a server that speaks the OpenAI wire."""
+    """openai: http://host:port/v1, or unix:/path of a server that speaks the OpenAI wire.
+    ollama: where `ollama serve` listens, http://host:port; default: http://127.0.0.1:11434."""
     upstream_model: str | None = None
-    """openai: the name the upstream knows the model by; default: ours."""
+    """openai, ollama: the name the upstream knows the model by; default: ours."""
     api_key: str | None = None
     """openai: the upstream's own key."""
     context: int = 4096
@@ -50,6 +51,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The worker that serves it."""
     token_input: Literal["own", "cl100k"] = "own"
     """embedding: whose token ids an array of integers holds."""
+    adapters: dict[str, str] = {}
+    """LoRA adapters by the name they are asked for: a peft folder, or for llamacpp a GGUF file,
+    absolute or relative to <home>/models. A new version has a new name."""
     aliases: tuple[str, ...] = ()
     defaults: dict[str, float | int] = {}
     """Request parameters used where the caller gives none."""
@@ -223,11 +227,13 @@ def check(settings: Settings) -> Settings:
 
 
 def check_model(name: str, model: Model) -> None:
-    needed = {"llamacpp": "file", "openai": "url"}[model.engine]
-    if getattr(model, needed) is None:
+    needed = {"llamacpp": "file", "openai": "url"}.get(model.engine)
+    if needed is not None and getattr(model, needed) is None:
         raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
     if model.url is not None and urlsplit(model.url).scheme not in ("http", "unix"):
-        raise SettingsError(f"models.{name}.url: allowed are http://host:port/v1 and unix:/path")
+        raise SettingsError(f"models.{name}.url: allowed are http://host:port and unix:/path")
+    if model.adapters and model.engine in ("openai", "ollama"):
+        raise SettingsError(f"models.{name}.adapters: engine {model.engine!r} takes none")
     for key, low in (("context", 16), ("parallel", 1)):
         if getattr(model, key) < low:
             raise SettingsError(f"models.{name}.{key}: must be at least {low}")
