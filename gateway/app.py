@@ -60,7 +60,7 @@ class Gateway:
         )
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
-        admission = Admission(self._catalog)
+        admission = Admission(self._catalog, self.dispatch.states)
         parts = (self._settings, admission, self.dispatch, self.counts)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         post, get = ("POST",), ("GET",)

@@ -189,6 +189,15 @@ class Dispatch:
             missing["models"] = "none could be started"
         return missing
 
+    def states(self) -> dict[str, str]:
+        """How each model stands with the live workers; one that is ready somewhere is ready."""
+        states: dict[str, str] = {}
+        for worker in self.workers():
+            for name, state in worker.models.items():
+                if states.get(name) != "ready":
+                    states[name] = state
+        return states
+
     def failed(self) -> list[str]:
         """Models whose engines do not start; the others are served all the same."""
         states = [pair for worker in self.workers() for pair in worker.models.items()]

@@ -25,6 +25,14 @@ class Catalog:
                 if alias in self._names:
                     raise SettingsError(f"models.{entry.name}.aliases: {alias!r} is taken")
                 self._names[alias] = entry
+        for entry in self._entries.values():
+            for fallback in entry.model.fallbacks:
+                if fallback not in self._names:
+                    raise SettingsError(f"models.{entry.name}.fallbacks: no model {fallback!r}")
+                if self._names[fallback].model.kind != entry.model.kind:
+                    raise SettingsError(
+                        f"models.{entry.name}.fallbacks: {fallback!r} is of another kind"
+                    )
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())

@@ -55,6 +55,17 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """LoRA adapters by the name they are asked for: a peft folder, or for llamacpp a GGUF file,
     absolute or relative to <home>/models. A new version has a new name."""
     aliases: tuple[str, ...] = ()
+    """Other names callers may use for it."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer, in this order, while this one cannot."""
+    capabilities: tuple[Literal["images", "audio", "tools", "code"], ...] = ()
+    """What `model: "auto"` may send here; text goes anywhere."""
+    languages: tuple[str, ...] = ()
+    """Languages it is good at, e.g. "en", "zh"; empty: no preference."""
+    quality: int = 5
+    """1 to 10, how good its answers are beside the other models'; for `model: "auto"`."""
+    auto: bool = True
+    """Whether `model: "auto"` may choose it."""
     defaults: dict[str, float | int] = {}
     """Request parameters used where the caller gives none."""
 
@@ -234,6 +245,8 @@ def check_model(name: str, model: Model) -> None:
         raise SettingsError(f"models.{name}.url: allowed are http://host:port and unix:/path")
     if model.adapters and model.engine in ("openai", "ollama"):
         raise SettingsError(f"models.{name}.adapters: engine {model.engine!r} takes none")
+    if not 1 <= model.quality <= 10:
+        raise SettingsError(f"models.{name}.quality: must be 1 to 10")
     for key, low in (("context", 16), ("parallel", 1)):
         if getattr(model, key) < low:
             raise SettingsError(f"models.{name}.{key}: must be at least {low}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
+from gateway import routing, traits
 from gateway.exchange import Exchange
 from shared.catalog import Catalog, Entry
 from shared.errors import InvalidRequest, InvalidValue
 from shared.settings import redact
+from shared.wire.openai import chat
 from shared.wire.task import Class
 
 CLASSES: dict[bytes, Class] = {
@@ -23,8 +26,11 @@ PATHS = {"chat": "/v1/chat/completions or /v1/completions", "embedding": "/v1/em
 
 
 class Admission:
-    def __init__(self, catalog: Catalog) -> None:
+    """`states` tells how each model stands with the live workers, by name."""
+
+    def __init__(self, catalog: Catalog, states: Callable[[], Mapping[str, str]]) -> None:
         self._catalog = catalog
+        self._states = states
         self._fingerprints = {entry.name: fingerprint(entry) for entry in catalog}
 
     def admit(self, exchange: Exchange, name: str, kind: Literal["chat", "embedding"]) -> Entry:
@@ -39,6 +45,33 @@ class Admission:
                 param="model",
             )
         return entry
+
+    def admit_chat(self, exchange: Exchange, request: chat.ChatRequest, size: int) -> Entry:
+        """The model of a chat of `size` bytes; `auto` and fallbacks are told in a header."""
+        if request.model != routing.AUTO:
+            return self.answering(exchange, self.admit(exchange, request.model, "chat"))
+        asked = exchange.headers.get(b"x-aihub-quality")
+        among = exchange.headers.get(b"x-aihub-models", b"").decode("latin-1")
+        route = routing.choose(
+            traits.read(request, size),
+            routing.quality(asked.decode("latin-1").strip() if asked is not None else None),
+            self._catalog,
+            self._states(),
+            [name.strip() for name in among.split(",") if name.strip()],
+        )
+        return self._routed(exchange, route)
+
+    def answering(self, exchange: Exchange, entry: Entry) -> Entry:
+        """The model, or the fallback that stands in for it."""
+        if not entry.model.fallbacks:
+            return entry
+        route = routing.stand_in(entry, self._catalog, self._states())
+        return entry if route is None else self._routed(exchange, route)
+
+    def _routed(self, exchange: Exchange, route: routing.Route) -> Entry:
+        exchange.model = route.entry.name
+        exchange.extra.append((b"x-aihub-route", route.why.encode()))
+        return route.entry
 
     def fingerprint(self, entry: Entry) -> str:
         """Changes when the model's settings do."""

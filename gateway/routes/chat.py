@@ -37,7 +37,7 @@ class ChatRoute:
     async def __call__(self, exchange: Exchange) -> None:
         body = await exchange.read(self._settings.max_body)
         request = chat.decode(body)
-        entry = self._admission.admit(exchange, request.model, "chat")
+        entry = self._admission.admit_chat(exchange, request, len(body))
         if message.has_media(request.messages) and entry.model.engine == "llamacpp":
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))
         assert exchange.principal is not None

@@ -36,6 +36,7 @@ class CompletionRoute:
         body = await exchange.read(self._settings.max_body)
         request = completion.decode(body)
         entry = self._admission.admit(exchange, request.model, "chat")
+        entry = self._admission.answering(exchange, entry)
         assert exchange.principal is not None
         streamed = bool(request.stream)
         reply = await self._dispatch.open(

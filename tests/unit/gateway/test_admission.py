@@ -14,7 +14,7 @@ from shared.settings import Model
 
 CHAT = Model(engine="openai", url="http://localhost:1/v1", api_key="secret", aliases=("gpt",))
 EMBEDDING = Model(engine="llamacpp", kind="embedding", file="e.gguf")
-ADMISSION = Admission(Catalog({"org/chat:latest": CHAT, "embed": EMBEDDING}))
+ADMISSION = Admission(Catalog({"org/chat:latest": CHAT, "embed": EMBEDDING}), dict)
 
 
 def exchange(*headers: tuple[bytes, bytes]) -> Exchange:
