@@ -81,6 +81,13 @@ class Placed(NamedTuple):
     waiting: int
 
 
+class Line(NamedTuple):
+    """What waits on one queue; `overdue_ms` is below 0 while the first one's slack lasts."""
+
+    waiting: int
+    overdue_ms: int
+
+
 encode_job = msgspec.msgpack.Encoder().encode
 decode_job = msgspec.msgpack.Decoder(Job).decode
 serialize = msgspec.msgpack.encode
@@ -95,6 +102,7 @@ _finish = Script("finish")
 _release = Script("release")
 _reclaim = Script("reclaim")
 _abort = Script("abort")
+_waiting = Script("waiting")
 _STATES = {1: "queued", 0: "known", -1: "full"}
 
 
@@ -202,6 +210,13 @@ async def reclaim(link: LinkLike, dead: str, queues: Sequence[str]) -> int:
     """Frees what a dead worker held, without waiting for its leases; returns how many jobs."""
     held: int = await _reclaim.run(link, queues, (dead, keys.IN_PROGRESS, BOUNDARY_MS))
     return held
+
+
+async def waiting(link: LinkLike, queues: Sequence[str]) -> dict[str, Line]:
+    """How long the lines of some queues are."""
+    flat = await _waiting.run(link, queues, (HORIZON_MS, BOUNDARY_MS))
+    pairs = zip(*[iter(flat)] * 2, strict=True)
+    return {name: Line(*pair) for name, pair in zip(queues, pairs, strict=True)}
 
 
 async def abort(link: LinkLike, queue: str, id_: str) -> int:

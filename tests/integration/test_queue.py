@@ -267,3 +267,20 @@ async def test_arq_reads_our_jobs(link: Link, arq: ArqRedis) -> None:
 async def test_we_run_what_arq_enqueued(link: Link, arq: ArqRedis) -> None:
     await arq.enqueue_job("chat", encode(task("job-1")), _job_id="job-1")
     assert await take(link) == ["job-1"]
+
+
+async def test_lines_are_counted_and_timed(link: Link) -> None:
+    assert await queue.waiting(link, [QUEUE]) == {QUEUE: queue.Line(0, 0)}
+    await put(link, task("batch", key="b", service="batch"))
+    line = (await queue.waiting(link, [QUEUE]))[QUEUE]
+    assert line.waiting == 1
+    assert -queue.SLACK_MS["batch"] <= line.overdue_ms < -queue.SLACK_MS["batch"] + 5_000
+    await put(link, task("job-1"))
+    await link.call("ZINCRBY", QUEUE, -7_000, "job-1")
+    line = (await queue.waiting(link, [QUEUE, "aihub:queue:other"]))[QUEUE]
+    assert line.waiting == 2
+    assert 7_000 <= line.overdue_ms < 12_000
+    await take(link)
+    assert (await queue.waiting(link, [QUEUE]))[QUEUE] == queue.Line(0, 0)
+    await expire_lease(link, "job-1")
+    assert (await queue.waiting(link, [QUEUE]))[QUEUE].waiting == 1
