@@ -241,8 +241,10 @@ def check_model(name: str, model: Model) -> None:
     needed = {"llamacpp": "file", "openai": "url"}.get(model.engine)
     if needed is not None and getattr(model, needed) is None:
         raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
-    if model.url is not None and urlsplit(model.url).scheme not in ("http", "unix"):
-        raise SettingsError(f"models.{name}.url: allowed are http://host:port and unix:/path")
+    schemes = ("http",) if model.engine == "ollama" else ("http", "unix")
+    if model.url is not None and urlsplit(model.url).scheme not in schemes:
+        allowed = "http://host:port" if len(schemes) == 1 else "http://host:port/v1 and unix:/path"
+        raise SettingsError(f"models.{name}.url: allowed: {allowed}")
     if model.adapters and model.engine in ("openai", "ollama"):
         raise SettingsError(f"models.{name}.adapters: engine {model.engine!r} takes none")
     if not 1 <= model.quality <= 10:

@@ -1,4 +1,4 @@
-"""Server-sent events, cut out of a byte stream that may be split anywhere. Pure."""
+"""Events cut out of a byte stream that may be split anywhere: SSE, and JSON lines. Pure."""
 
 from __future__ import annotations
 
@@ -49,3 +49,23 @@ class EventReader:
             elif line == b"data":
                 data = b"" if data is None else data + b"\n"
         self._data = data
+
+
+class LineReader:
+    """Calls `on_event` with every whole line that is not blank, in order (NDJSON)."""
+
+    __slots__ = ("_on_event", "_rest")
+
+    def __init__(self, on_event: Callable[[bytes], None]) -> None:
+        self._on_event = on_event
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes; raises EventTooLong, and whatever `on_event` raises."""
+        lines = (self._rest + piece if self._rest else piece).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > LONGEST_EVENT:
+            raise EventTooLong
+        for line in lines:
+            if line and not line.isspace():
+                self._on_event(line)

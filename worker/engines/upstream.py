@@ -18,12 +18,17 @@ import httptools
 
 from shared.errors import EngineFailed
 from worker.engines.base import EngineLost, Pausable
-from worker.engines.events import EventReader, EventTooLong
+from worker.engines.events import EventReader, EventTooLong, LineReader
 
 LONGEST_BODY = 64 * 1024 * 1024
 """Bytes of a reply that is not a stream (embeddings are the large ones)."""
 CONNECT_TIMEOUT = 10.0
 DONE = b"[DONE]"
+FRAMINGS: tuple[tuple[bytes, type[EventReader | LineReader]], ...] = (
+    (b"text/event-stream", EventReader),
+    (b"application/x-ndjson", LineReader),
+)
+"""How the content types of streams are cut into events."""
 
 
 class EngineUnreachable(EngineLost):
@@ -81,15 +86,15 @@ class Exchange(asyncio.Protocol):
     def __init__(self, request: bytes, on_event: Callable[[bytes], None] | None) -> None:
         self.outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._request = request
-        self._reader = EventReader(self._event) if on_event is not None else None
+        self._reader: EventReader | LineReader | None = None
+        """What cuts the body, when the reply is the stream that was asked for."""
+        self._framing: type[EventReader | LineReader] | None = None
         self._on_event = on_event
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._body = bytearray()
-        self._streaming = False
         self._framed = False
         self._begun = False
-        self._events = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods but not the base class.
@@ -116,20 +121,20 @@ class Exchange(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"content-type":
-            self._events = value.startswith(b"text/event-stream")
+            self._framing = next((cut for kind, cut in FRAMINGS if value.startswith(kind)), None)
         elif name in (b"content-length", b"transfer-encoding"):
             self._framed = True
 
     def on_headers_complete(self) -> None:
         self._begun = True
-        self._streaming = (
-            self._reader is not None and self._events and self._parser.get_status_code() == 200
-        )
+        asked = self._on_event is not None and self._parser.get_status_code() == 200
+        if asked and self._framing is not None:
+            self._reader = self._framing(self._event)
 
     def on_body(self, body: bytes) -> None:
         if self.outcome.done():
             return
-        if self._streaming and self._reader is not None:
+        if self._reader is not None:
             self._reader.feed(body)
             return
         self._body += body
@@ -150,7 +155,7 @@ class Exchange(asyncio.Protocol):
             return
         if status != 200:
             self.fail(Refused(status, bytes(self._body)))
-        elif self._reader is not None and not self._streaming:
+        elif self._on_event is not None and self._reader is None:
             self.fail(EngineFailed("The engine answered without streaming."))
         else:
             self._finish(bytes(self._body))
