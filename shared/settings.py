@@ -17,6 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from shared.vllm import OURS, RANKS
+
 PREFIX = "AIHUB_"
 SECRETS = frozenset({"admin_key", "api_key"})
 LONGEST_SOCKET_FOLDER = 70
@@ -30,7 +32,7 @@ class SettingsError(Exception):
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[models.NAME]` table: a model the hub serves and the engine that runs it."""
 
-    engine: Literal["llamacpp", "openai", "ollama"]
+    engine: Literal["llamacpp", "openai", "ollama", "vllm"]
     kind: Literal["chat", "embedding"] = "chat"
     file: str | None = None
     """llamacpp: a GGUF file, absolute or a name in <home>/models."""
@@ -41,12 +43,31 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """openai, ollama: the name the upstream knows the model by; default: ours."""
     api_key: str | None = None
     """openai: the upstream's own key."""
+    weights: str | None = None
+    """vllm: a Hugging Face id, or a folder, absolute or a name in <home>/models."""
+    python: str | None = None
+    """vllm: the interpreter of the virtual environment that has vLLM."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """vllm: of weights and activations; auto: as published, and float32 on a CPU."""
+    quantization: str | None = None
+    """vllm: `--quantization`; default: what the weights themselves say."""
+    tensor_parallel: int = 1
+    """vllm: GPUs the model is spread over."""
+    max_lora_rank: int | None = None
+    """vllm: the largest rank an adapter may have; 16 where adapters are listed, else none fit."""
+    max_loras: int = 4
+    """vllm: adapters that one batch may use; each takes device memory from the start."""
+    tool_parser: str | None = None
+    """vllm: `--tool-call-parser`; without it a model is not told of tools it may but need not
+    call."""
+    arguments: tuple[str, ...] = ()
+    """vllm: more of its command line."""
     context: int = 4096
     """Tokens one request may use, prompt and answer together."""
     parallel: int = 4
     """Requests the engine works on at once; the others wait in the queue."""
     threads: int | None = None
-    """llamacpp: CPU threads; default: half the cores, at least one."""
+    """llamacpp, vllm: CPU threads; default: half the cores, at least one."""
     lane: str = "cpu"
     """The worker that serves it."""
     token_input: Literal["own", "cl100k"] = "own"
@@ -122,6 +143,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The URL in force."""
         return self.redis_url or f"unix://{self.sockets}/valkey.sock"
 
+
+NEEDED = {"llamacpp": ("file",), "openai": ("url",), "vllm": ("weights", "python")}
+LOWEST = {"context": 16, "parallel": 1, "tensor_parallel": 1, "max_loras": 1}
 
 DEFAULT_MODELS: dict[str, Model] = {
     "smollm2-135m-instruct": Model(
@@ -238,9 +262,9 @@ def check(settings: Settings) -> Settings:
 
 
 def check_model(name: str, model: Model) -> None:
-    needed = {"llamacpp": "file", "openai": "url"}.get(model.engine)
-    if needed is not None and getattr(model, needed) is None:
-        raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
+    for needed in NEEDED.get(model.engine, ()):
+        if getattr(model, needed) is None:
+            raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
     schemes = ("http",) if model.engine == "ollama" else ("http", "unix")
     if model.url is not None and urlsplit(model.url).scheme not in schemes:
         allowed = "http://host:port" if len(schemes) == 1 else "http://host:port/v1 and unix:/path"
@@ -249,9 +273,23 @@ def check_model(name: str, model: Model) -> None:
         raise SettingsError(f"models.{name}.adapters: engine {model.engine!r} takes none")
     if not 1 <= model.quality <= 10:
         raise SettingsError(f"models.{name}.quality: must be 1 to 10")
-    for key, low in (("context", 16), ("parallel", 1)):
+    for key, low in LOWEST.items():
         if getattr(model, key) < low:
             raise SettingsError(f"models.{name}.{key}: must be at least {low}")
+    if model.engine == "vllm":
+        check_vllm(name, model)
+
+
+def check_vllm(name: str, model: Model) -> None:
+    if model.kind != "chat":
+        raise SettingsError(f"models.{name}.kind: engine 'vllm' serves chat models only")
+    if model.max_lora_rank not in (None, *RANKS):
+        allowed = ", ".join(map(str, RANKS))
+        raise SettingsError(f"models.{name}.max_lora_rank: allowed: {allowed}")
+    for argument in model.arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag in OURS:
+            raise SettingsError(f"models.{name}.arguments: {flag} is set by the hub")
 
 
 def redact(key: str, value: Any) -> Any:
