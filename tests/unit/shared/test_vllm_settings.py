@@ -39,7 +39,7 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
         ("tensor_parallel = 0", "models.m.tensor_parallel: must be at least 1"),
         ('arguments = ["--uds=/x"]', "models.m.arguments: --uds is set by the hub"),
         ('arguments = ["--max_model_len", "9"]', "--max-model-len is set by the hub"),
-        ('dtype = "int3"', "models.m.dtype"),
+        ('dtype = "int3"', "dtype"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, more: str, said: str) -> None:
