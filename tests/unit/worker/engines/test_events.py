@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engines import events
-from worker.engines.events import EventReader, EventTooLong
+from worker.engines.events import EventReader, EventTooLong, LineReader
 
 STREAM = (
     b": a comment\n\n"
@@ -61,3 +61,22 @@ def test_endless_event_is_refused(line: bytes, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(events, "LONGEST_EVENT", 32)
     with pytest.raises(EventTooLong):
         read(line)
+
+
+def test_lines_split_at_every_byte() -> None:
+    stream = b'{"a":1}\n\r\n{"text":"Z\xc3\xbcrich"}\r\n\n{"done":true}\n{"cut'
+    lines = [b'{"a":1}', b'{"text":"Z\xc3\xbcrich"}', b'{"done":true}']
+    for at in range(len(stream)):
+        got: list[bytes] = []
+        reader = LineReader(got.append)
+        reader.feed(stream[:at])
+        reader.feed(stream[at:])
+        assert [line.rstrip() for line in got] == lines
+
+
+def test_a_line_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LONGEST_EVENT", 100)
+    reader = LineReader(lambda _: None)
+    reader.feed(b"x" * 90)
+    with pytest.raises(EventTooLong):
+        reader.feed(b"x" * 11)

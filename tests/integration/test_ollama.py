@@ -1,0 +1,401 @@
+"""The Ollama engine against a stand-in for `ollama serve` on real weights, and the stand-in itself.
+
+Where OLLAMA_HOST is set, the last test runs against that server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import ollama
+import pytest
+
+from shared.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    HubError,
+    InvalidValue,
+    ModelUnavailable,
+    Unavailable,
+    UnsupportedParameter,
+    UnsupportedValue,
+)
+from shared.settings import DEFAULT_MODELS, Model, Settings
+from shared.wire.event import Usage
+from tests import models
+from tests.fakes.ollama import OllamaDouble, ollama_double
+from tests.fakes.ollama_memory import Served
+from tests.unit.worker.engines.recorder import Recorder
+from worker.engines.base import EngineLost, Generation
+from worker.engines.ollama import Ollama
+from worker.engines.ollama_server import catalog
+from worker.engines.registry import build
+
+CHAT = "smollm2:135m"
+EMBEDDING = "all-minilm"
+COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
+WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
+REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 30}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+class Watched(Recorder):
+    """Tells when the first piece came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    def text(self, text: str) -> None:
+        super().text(text)
+        self.begun.set()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("ollama")
+    models.lend(home)
+    return Settings(home=str(home))
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[OllamaDouble]:
+    disk = {
+        CHAT: Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama"),
+        f"{EMBEDDING}:latest": Served(DEFAULT_MODELS[models.EMBEDDING], ("embedding",), "bert"),
+    }
+    async with ollama_double(disk, settings) as double:
+        yield double
+
+
+def engine(server: OllamaDouble, settings: Settings, name: str = CHAT, **changes: Any) -> Ollama:
+    entry = {"engine": "ollama", "url": server.url, "context": 1024, "kind": "chat"} | changes
+    made = build(name, msgspec.convert(entry, Model), settings)
+    assert isinstance(made, Ollama)
+    return made
+
+
+@pytest.fixture
+async def chat(server: OllamaDouble, settings: Settings) -> AsyncIterator[Ollama]:
+    made = engine(server, settings)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def ask(
+    engine: Ollama, sink: Recorder | None = None, *, resume: str = "", pieces: int = 0, **body: Any
+) -> tuple[Recorder, Usage]:
+    sink = Recorder() if sink is None else sink
+    body.setdefault("temperature", 0)
+    if "prompt" not in body:
+        body.setdefault("messages", COUNT)
+    kind: Any = "completion" if "prompt" in body else "chat"
+    generation = Generation(kind=kind, body=body, resume=resume, pieces=pieces)
+    async with asyncio.timeout(60):
+        usage = await engine.generate(generation, sink)
+    assert len(sink.reasons) == 1
+    return sink, usage
+
+
+async def test_the_stand_in_satisfies_the_official_client(server: OllamaDouble) -> None:
+    client = ollama.AsyncClient(host=server.url)
+    listed = (await client.list()).models
+    assert [one.model for one in listed] == [CHAT, f"{EMBEDDING}:latest"]
+    assert all(one.size and one.details and one.details.format == "gguf" for one in listed)
+    assert (await client.show(EMBEDDING)).capabilities == ["embedding"]
+    options = {"num_predict": 6, "temperature": 0, "num_ctx": 512}
+    parts = [
+        part
+        async for part in await client.chat(
+            CHAT, COUNT, stream=True, options=options, logprobs=True
+        )
+    ]
+    whole = await client.chat(CHAT, COUNT, options=options)
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert parts[0].logprobs and parts[0].logprobs[0].logprob <= 0
+    assert (parts[-1].done_reason, parts[-1].eval_count) == ("length", 6)
+    assert parts[-1].prompt_eval_count == whole.prompt_eval_count
+    running = (await client.ps()).models
+    assert [(one.model, one.context_length) for one in running] == [(CHAT, 512)]
+    assert running[0].expires_at is not None
+    told = await client.generate(CHAT, "Once upon a", raw=True, options=options)
+    assert told.response.startswith(" time")
+    assert (await client.generate(CHAT, keep_alive=0)).done_reason == "unload"
+    assert (await client.generate(CHAT, options=options)).done_reason == "load"
+    embedded = await client.embed(EMBEDDING, ["one", "two"], options={"num_ctx": 512})
+    assert [len(row) for row in embedded.embeddings] == [384, 384]
+    for call in (client.show("nothing"), client.generate("nothing", "x")):
+        with pytest.raises(ollama.ResponseError, match="model 'nothing' not found") as missing:
+            await call
+        assert missing.value.status_code == 404
+    with pytest.raises(ollama.ResponseError, match="does not support chat") as refused:
+        await client.chat(EMBEDDING, COUNT)
+    assert refused.value.status_code == 400
+
+
+async def test_its_models_and_what_they_take(chat: Ollama, server: OllamaDouble) -> None:
+    offers = {offer.name: offer for offer in await catalog(server.url)}
+    assert offers[CHAT].capabilities == ("completion",)
+    assert offers[f"{EMBEDDING}:latest"].capabilities == ("embedding",)
+    assert offers[CHAT].size > 100_000_000
+    assert offers[CHAT].details.family == "llama"
+    taken = await chat.footprint()
+    assert taken is not None
+    assert (taken.context_length, taken.size_vram) == (1024, 0)
+    assert chat.pids() == []
+
+
+async def test_start_loads_and_stop_unloads(server: OllamaDouble, settings: Settings) -> None:
+    made = engine(server, settings)
+    assert not made.alive
+    await made.start()
+    await made.start()
+    assert made.alive
+    assert set(server.memory.held) == {CHAT}
+    await made.stop()
+    await made.stop()
+    assert not made.alive
+    assert not server.memory.held
+    assert await made.footprint() is None
+    async with asyncio.timeout(5):
+        await made.ended()
+    missing = engine(server, settings, "llama3.1:8b")
+    with pytest.raises(EngineFailed, match=r"`ollama pull llama3.1:8b`"):
+        await missing.start()
+
+
+async def test_streams_and_counts(chat: Ollama, server: OllamaDouble) -> None:
+    sink, usage = await ask(chat, max_tokens=12)
+    assert len(sink.texts) > 3
+    assert sink.reasons == ["length"]
+    assert usage.completion == 12
+    assert usage.prompt > 20
+    again, _ = await ask(chat, max_completion_tokens=12)
+    assert again.content == sink.content
+    word = sink.content[6:10]
+    stopped, _ = await ask(chat, max_tokens=12, stop=word)
+    assert stopped.content == sink.content.partition(word)[0]
+    assert stopped.reasons == ["stop"]
+    hot = {"temperature": 1.8, "max_tokens": 12}
+    one, other = [(await ask(chat, seed=seed, **hot))[0].content for seed in (7, 8)]
+    assert one != other
+    route, asked = server.asked[-1]
+    assert route == "POST /api/chat"
+    assert asked["options"]["num_ctx"] == 1024
+    assert asked["keep_alive"] == "10m"
+    assert asked["truncate"] is False
+
+
+async def test_continues_behind_what_was_given(chat: Ollama) -> None:
+    whole, usage = await ask(chat, max_tokens=16)
+    before = "".join(whole.texts[:6])
+    rest, counted = await ask(chat, max_tokens=16, resume=before, pieces=6)
+    assert before + rest.content == whole.content
+    assert counted == Usage(usage.prompt, 16)
+    nothing, _ = await ask(chat, max_tokens=6, resume=before, pieces=6)
+    assert (nothing.texts, nothing.reasons) == ([], ["length"])
+    with pytest.raises(EngineLost, match="cannot be continued"):
+        await ask(chat, response_format={"type": "json_object"}, resume="{", pieces=1)
+
+
+async def test_formats_and_forced_tools(chat: Ollama) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}
+    sink, _ = await ask(chat, messages=WEATHER, response_format=form, max_tokens=60)
+    assert json.loads(sink.content)["city"] in ("Paris", "Rome")
+    sink, _ = await ask(
+        chat, messages=WEATHER, response_format={"type": "json_object"}, max_tokens=20
+    )
+    assert sink.content.lstrip().startswith("{")
+    sink, _ = await ask(
+        chat, messages=WEATHER, tools=[TOOL], tool_choice="required", max_tokens=120
+    )
+    assert sink.reasons == ["tool_calls"]
+    assert sink.fragments[0]["function"]["name"] == "get_weather"
+    assert set(json.loads(sink.arguments)) == {"city"}
+    plain, _ = await ask(chat, max_tokens=4)
+    ignored, _ = await ask(chat, tools=[TOOL], max_tokens=4)
+    assert ignored.content == plain.content
+
+
+async def test_logprobs(chat: Ollama) -> None:
+    sink, _ = await ask(chat, max_tokens=3, logprobs=True, top_logprobs=2)
+    tokens = [token for given in sink.logprobs for token in given["content"]]
+    assert [len(token["top_logprobs"]) for token in tokens] == [2, 2, 2]
+    assert "".join(token["token"] for token in tokens) == sink.raw
+
+
+async def test_completions(chat: Ollama) -> None:
+    sink, usage = await ask(chat, prompt="Once upon a", max_tokens=3, echo=True)
+    assert sink.content.startswith("Once upon a time")
+    assert usage == Usage(3, 3)
+    rest, counted = await ask(
+        chat, prompt="Once upon a", max_tokens=3, echo=True, resume=sink.content[:16], pieces=2
+    )
+    assert sink.content[:16] + rest.content == sink.content
+    assert counted == Usage(3, 3)
+
+
+async def test_cancel_reaches_the_model(chat: Ollama) -> None:
+    long = Generation(kind="chat", body={"messages": COUNT, "max_tokens": 900, "temperature": 0})
+    sinks = [Watched() for _ in range(4)]
+    tasks = [asyncio.create_task(chat.generate(long, sink)) for sink in sinks]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(sink.begun.wait() for sink in sinks))
+    for task in tasks:
+        task.cancel()
+    assert all(
+        isinstance(result, asyncio.CancelledError)
+        for result in await asyncio.gather(*tasks, return_exceptions=True)
+    )
+    async with asyncio.timeout(5):
+        await ask(chat, max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "param"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "hi " * 2000}]},
+            ContextLengthExceeded,
+            "messages",
+        ),
+        ({"prompt": "hi " * 2000}, ContextLengthExceeded, "prompt"),
+        ({"prompt": [5, 6]}, UnsupportedValue, "prompt"),
+        ({"prompt": ""}, InvalidValue, "prompt"),
+        ({"prompt": "x", "suffix": "y"}, UnsupportedParameter, "suffix"),
+        ({"logit_bias": {"42": 100}}, UnsupportedParameter, "logit_bias"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}},
+            InvalidValue,
+            "response_format",
+        ),
+    ],
+)
+async def test_refusals(chat: Ollama, body: Any, error: type[HubError], param: str) -> None:
+    with pytest.raises(error) as caught:
+        await ask(chat, **body)
+    assert caught.value.param == param
+
+
+async def test_what_the_server_complains_about(chat: Ollama, server: OllamaDouble) -> None:
+    server.memory.busy = True
+    with pytest.raises(Unavailable, match="maximum pending requests"):
+        await ask(chat, max_tokens=1)
+    server.memory.busy = False
+    server.break_after = 3
+    sink = Recorder()
+    with pytest.raises(EngineFailed, match="error was encountered while running"):
+        await chat.generate(Generation(kind="chat", body={"messages": COUNT}), sink)
+    assert len(sink.texts) == 3
+    assert sink.reasons == []
+    del server.memory._models[CHAT]
+    with pytest.raises(ModelUnavailable, match="not found"):
+        await ask(chat, max_tokens=1)
+
+
+async def test_a_server_that_went_away_is_noticed(settings: Settings) -> None:
+    disk = {CHAT: Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama")}
+    entry = Model(engine="ollama", url="http://127.0.0.1:9", context=512)
+    with pytest.raises(EngineFailed, match="does not answer"):
+        await Ollama(CHAT, entry, settings).start()
+    async with ollama_double(disk, settings) as server:
+        entry = Model(engine="ollama", url=server.url, context=512)
+        made = Ollama(CHAT, entry, settings, renewal=0.05)
+        await made.start()
+    async with asyncio.timeout(10):
+        await made.ended()
+    assert not made.alive
+    with pytest.raises(EngineLost):
+        await ask(made, max_tokens=1)
+    await made.stop()
+
+
+async def test_the_lease_is_renewed(server: OllamaDouble, settings: Settings) -> None:
+    entry = Model(engine="ollama", url=server.url, context=512)
+    made = Ollama(CHAT, entry, settings, renewal=0.02)
+    await made.start()
+    async with asyncio.timeout(30):
+        await server.hears("POST /api/generate", 2)
+        await server.memory.unload(CHAT)
+        await server.hears("GET /api/ps", 3)
+    assert not server.memory.held, "a model the server let go is not forced on it"
+    assert made.alive
+    sink, _ = await ask(made, max_tokens=2)
+    assert sink.content
+    await made.stop()
+
+
+async def test_embeddings(server: OllamaDouble, settings: Settings) -> None:
+    made = engine(server, settings, EMBEDDING, kind="embedding", context=512, token_input="cl100k")
+    await made.start()
+    texts = list(REFERENCE)
+    vectors = await made.embed(texts, None)
+    rows = np.frombuffer(vectors.data, "<f4").reshape(vectors.count, vectors.width)
+    expected = np.stack([np.frombuffer(b64decode(row), "<f4") for row in REFERENCE.values()])
+    assert np.min(np.sum(rows * expected, axis=1)) > 0.999
+    assert (await made.embed([texts[0]], None)).usage.prompt == 8
+    short = await made.embed([texts[0]], 128)
+    assert (short.count, short.width) == (1, 128)
+    assert (await made.embed([[9906, 1917]], None)).data == (
+        await made.embed(["Hello world"], None)
+    ).data
+    refusals: list[tuple[Any, int | None, type[HubError], str]] = [
+        (["hi " * 600], None, ContextLengthExceeded, "input"),
+        ([[100256]], None, InvalidValue, "input[0]"),
+        (["x"], 1000, InvalidValue, "dimensions"),
+    ]
+    for inputs, dimensions, error, param in refusals:
+        with pytest.raises(error) as caught:
+            await made.embed(inputs, dimensions)
+        assert caught.value.param == param
+    await made.stop()
+    assert not server.memory.held
+
+
+if os.environ.get("OLLAMA_HOST"):
+
+    async def test_the_server_at_ollama_host(settings: Settings) -> None:
+        """The first chat model of a real server: load, chat, count, unload."""
+        host = os.environ["OLLAMA_HOST"]
+        url = host if "://" in host else f"http://{host}"
+        name = next(o.name for o in await catalog(url) if "completion" in o.capabilities)
+        made = Ollama(name, Model(engine="ollama", url=url, context=2048), settings)
+        await made.start()
+        try:
+            assert await made.footprint() is not None
+            sink, usage = await ask(made, max_tokens=40)
+            assert sink.raw or sink.deltas
+            assert usage.prompt > 0
+            assert 0 < usage.completion <= 40
+            long = {"messages": [{"role": "user", "content": "hi " * 4000}]}
+            with pytest.raises(ContextLengthExceeded):
+                await ask(made, **long)
+        finally:
+            await made.stop()
+        assert await made.footprint() is None
