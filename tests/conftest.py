@@ -14,6 +14,7 @@ from psycopg import sql
 from deploy import migrate
 from shared.settings import Settings
 from shared.store import cluster
+from tests.fakes.nvml.card import GIB, FakeNvml, build, fake_nvml
 from tests.hub import Hub, running_hub
 from tests.server import running_postgres, running_valkey, temporary_home
 
@@ -90,3 +91,16 @@ def hub() -> Iterator[Hub]:
     """The whole hub with the embedded default, shared by the tests that do not break it."""
     with running_hub() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fake libnvidia-ml.so.1."""
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path) -> Iterator[FakeNvml]:
+    """A machine with a card of 16 GiB and one of 8, for processes with its `environment`."""
+    with fake_nvml(nvml_library, tmp_path / "nvml", 16 * GIB, 8 * GIB) as machine:
+        yield machine

@@ -23,15 +23,21 @@ DISK_WANTED = 2 * GB
 GPU_TIMEOUT = 20.0
 NO_DRIVER = 3
 """Exit status of worker.gpu without a driver."""
+FAULT = 4
+"""Its exit status when the driver refuses; it says why and how to mend it on two lines."""
+PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 class Device(msgspec.Struct):
     """A line of worker.gpu."""
 
-    name: str
-    total: int
-    used: int
-    driver: str
+    name: str = ""
+    total: int = 0
+    used: int = 0
+    driver: str = ""
+    cuda: str | None = None
+    fault: str | None = None
+    mend: str = ""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -103,18 +109,43 @@ def gpu() -> Iterator[Finding]:
             "gpu", f"NVML did not answer in {GPU_TIMEOUT:.0f} s", "look at nvidia-smi, dmesg"
         )
         return
+    said = asked.stderr.strip().splitlines() or ["no reason given"]
     if asked.returncode == NO_DRIVER:
-        yield ok("gpu", f"none in use, models run on the CPU (NVML: {asked.stderr.strip()})")
+        yield no_driver(said[-1], nvidia_cards(PCI_DEVICES))
+    elif asked.returncode == FAULT:
+        yield warn("gpu", said[0], said[-1])
     elif asked.returncode != 0:
-        last = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        yield warn("gpu", f"NVML could not be asked: {last}", "make install")
+        yield warn("gpu", f"NVML could not be asked: {said[-1]}", "make install")
     elif not asked.stdout:
         yield ok("gpu", "NVML answers and lists no device, models run on the CPU")
     for line in asked.stdout.splitlines():
-        device = msgspec.json.decode(line, type=Device)
-        free = (device.total - device.used) / GB
-        yield ok(
-            "gpu",
-            f"{device.name}, {device.total / GB:.1f} GB, {free:.1f} GB free,"
-            f" driver {device.driver}",
-        )
+        yield device(msgspec.json.decode(line, type=Device))
+
+
+def no_driver(reason: str, cards: list[str]) -> Finding:
+    if not cards:
+        return ok("gpu", f"none in use, models run on the CPU ({reason})")
+    mend = "install the NVIDIA driver; in a container, start it with the NVIDIA runtime"
+    return warn("gpu", f"NVIDIA at {', '.join(cards)} cannot be used ({reason})", mend)
+
+
+def nvidia_cards(devices: Path) -> list[str]:
+    """PCI addresses of the graphics and compute cards, whether they have a driver or not."""
+    found = sorted(devices.iterdir()) if devices.is_dir() else []
+    return [
+        card.name
+        for card in found
+        if (card / "vendor").read_text().strip() == "0x10de"
+        and (card / "class").read_text().startswith(("0x0300", "0x0302"))
+    ]
+
+
+def device(found: Device) -> Finding:
+    if found.fault is not None:
+        return warn("gpu", found.fault, found.mend)
+    free = (found.total - found.used) / GB
+    cuda = f", CUDA {found.cuda}" if found.cuda else ""
+    return ok(
+        "gpu",
+        f"{found.name}, {found.total / GB:.1f} GB, {free:.1f} GB free, driver {found.driver}{cuda}",
+    )
