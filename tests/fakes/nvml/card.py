@@ -14,7 +14,7 @@ import ctypes
 import mmap
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_char, c_int32, c_uint32, c_uint64
 from pathlib import Path
