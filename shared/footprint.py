@@ -1,0 +1,77 @@
+"""What a load was measured to hold, and the reservation that follows for the next one. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from shared.estimate import Estimate
+
+SETTLED = 16
+"""Requests after which a load has shown what it takes; before, the formula stands for the part
+that only requests fill."""
+MARGIN = 0.02
+"""Over a measured size: what two loads of one model differ by."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """Loads that take the same memory."""
+
+    device: str
+    """The kind of device, e.g. its product name; cpu for the machine's own memory."""
+    model: str
+    engine: str
+    context: int
+    parallel: int
+
+
+class Footprint(msgspec.Struct, frozen=True, kw_only=True):
+    """One load as it was measured, in bytes."""
+
+    weights: int
+    """Estimated bytes of the weights: another number means another model under the same name."""
+    adapters: int
+    """Estimated bytes of the adapters that were loaded when it was measured."""
+    loaded: int
+    """Right after the load."""
+    peak: int
+    """The most that was seen until the model left."""
+    requests: int
+    """Requests that it had served by then."""
+    measured_at: datetime | None = None
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes to take from the ledger, and why so many."""
+
+    bytes: int
+    basis: Literal["estimated", "loaded", "measured"]
+    """estimated: never measured here. loaded: measured, but it served too little to show its most,
+    so the estimated filling is added. measured: its peak."""
+    estimated: int
+    measured: int | None
+    """The peak of the footprint that was used."""
+
+
+def reserve(estimate: Estimate, footprint: Footprint | None) -> Reservation:
+    """The estimate, corrected by the footprint of an earlier load on the same kind of device.
+
+    A footprint of other weights is not used.
+    """
+    if footprint is None or footprint.weights != estimate.weights:
+        return Reservation(
+            bytes=estimate.total, basis="estimated", estimated=estimate.total, measured=None
+        )
+    settled = footprint.requests >= SETTLED
+    seen = footprint.peak
+    if not settled:
+        seen = max(seen, footprint.loaded + estimate.filling)
+    bytes = int(seen * (1 + MARGIN)) + estimate.adapters - footprint.adapters
+    return Reservation(
+        bytes=max(bytes, 1),
+        basis="measured" if settled else "loaded",
+        estimated=estimate.total,
+        measured=footprint.peak,
+    )

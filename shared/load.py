@@ -1,0 +1,100 @@
+"""How a model is to be run, as far as its memory depends on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from shared.settings import Model, Settings
+from shared.weights import WeightsError, read_adapter
+
+Engine = Literal["llamacpp", "vllm", "transformers"]
+Device = Literal["cpu", "cuda"]
+BATCHED_TOKENS = 2048
+"""vLLM's own default for --max-num-batched-tokens on cards under 70 GiB; 8192 on larger ones."""
+LORA_RANK = 16
+ELSEWHERE = {"openai": "an upstream server", "ollama": "an Ollama server"}
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    engine: Engine
+    device: Device
+    context: int
+    """Tokens of one request, prompt and answer together."""
+    parallel: int
+    """Requests at once."""
+    embedding: bool = False
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Of weights and activations; llamacpp takes the file's."""
+    adapters: int = 0
+    """Bytes of the LoRA adapters that are loaded with it."""
+    batch: int = BATCHED_TOKENS
+    """vllm: tokens of one engine step."""
+    eager: bool = False
+    """vllm: without CUDA graphs."""
+    cache_bytes: int = 2
+    """vllm: bytes of one value in the cache, 1 for fp8."""
+    lora_slots: int = 0
+    """vllm: adapters of one batch, reserved at the start."""
+    lora_rank: int = LORA_RANK
+    split: int = 1
+    """vllm: cards it is spread over; the estimate is for one of them."""
+
+
+def weights_path(name: str, model: Model, settings: Settings) -> Path:
+    """Where the model's files are; raises WeightsError for one that runs elsewhere."""
+    if (where := ELSEWHERE.get(model.engine)) is not None:
+        raise WeightsError(f"{name} runs in {where}: the hub holds no memory for it.")
+    named = model.file if model.engine == "llamacpp" else model.weights
+    path = settings.folder / "models" / Path(named or "").expanduser()
+    if not path.exists():
+        raise WeightsError(
+            f"The files of {name} are not on this machine: {path} is missing. `aihub models"
+            " --fetch` makes the embedded ones; others are put there by hand."
+        )
+    return path
+
+
+def load_of(model: Model, settings: Settings) -> Load:
+    """The load that a catalog entry asks for. Raises WeightsError, also for unreadable adapters."""
+    folder = settings.folder / "models"
+    paths = [folder / Path(path).expanduser() for path in model.adapters.values()]
+    if model.engine == "llamacpp":
+        return Load(
+            engine="llamacpp",
+            device="cpu",
+            context=model.context,
+            parallel=model.parallel,
+            embedding=model.kind == "embedding",
+            adapters=sum(read_adapter(path) for path in paths),
+        )
+    if model.engine != "vllm":
+        raise WeightsError(f"The engine {model.engine} holds no memory of the hub's.")
+    adapts = model.max_lora_rank is not None or bool(paths)
+    eager = "--enforce-eager" in model.arguments
+    narrow = (flag(model.arguments, "--kv-cache-dtype") or "").startswith("fp8")
+    return Load(
+        engine="vllm",
+        device="cpu" if model.lane == "cpu" else "cuda",
+        context=model.context,
+        parallel=model.parallel,
+        embedding=model.kind == "embedding",
+        dtype=model.dtype,
+        batch=int(flag(model.arguments, "--max-num-batched-tokens") or BATCHED_TOKENS),
+        eager=eager,
+        cache_bytes=1 if narrow else 2,
+        lora_slots=model.max_loras if adapts else 0,
+        lora_rank=model.max_lora_rank or LORA_RANK,
+        split=model.tensor_parallel,
+    )
+
+
+def flag(arguments: tuple[str, ...], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`."""
+    for at, argument in enumerate(arguments):
+        key, equals, value = argument.partition("=")
+        if key.replace("_", "-") == name:
+            return value if equals else next(iter(arguments[at + 1 :]), None)
+    return None
