@@ -17,6 +17,19 @@ class EngineLost(Exception):
     """The engine went away in the middle of a request; what the sink has got still stands."""
 
 
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger gave an engine, in bytes, on each device that it runs on."""
+
+    device: str = ""
+    """What CUDA_VISIBLE_DEVICES is set to; empty: the CPU."""
+    total: int
+    """The device's memory."""
+    granted: int
+    """What the engine may take of it, all in all."""
+    kv: int
+    """Of that, what is for the KV cache."""
+
+
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One choice of one request.
 

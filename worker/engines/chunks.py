@@ -43,6 +43,8 @@ class Counts(msgspec.Struct):
 class Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    """vLLM's name for the same."""
     refusal: str | None = None
     tool_calls: list[Fragment] | None = None
 
@@ -86,6 +88,7 @@ class ChunkReader:
         calls: CallReader | None = None,
         logprobs: Logprobs | None = None,
         subject: Subject = "messages",
+        schema_param: str = "response_format",
     ) -> None:
         self.reason: str | None = None
         self.usage: Usage | None = None
@@ -96,6 +99,7 @@ class ChunkReader:
         self._own_calls = CallStream()
         self._called = False
         self._subject = subject
+        self._schema_param = schema_param
 
     def take(self, data: bytes) -> None:
         """One event's data; raises EngineLost when it is no chunk, HubError when it is an error."""
@@ -112,14 +116,16 @@ class ChunkReader:
                     self._sink.text(text)
             elif text or choice.logprobs != NOTHING:
                 self._shaped(text or "", choice.logprobs)
-            if delta is not None and (delta.tool_calls or delta.reasoning_content or delta.refusal):
+            if delta is not None and (
+                delta.tool_calls or delta.reasoning_content or delta.reasoning or delta.refusal
+            ):
                 self._others(delta)
             if choice.finish_reason is not None:
                 self._end(choice.finish_reason)
         if chunk.usage is not None:
             self.usage = chunk.usage.usage()
         if chunk.error is not None:
-            raise from_stream(chunk.error, self._subject)
+            raise from_stream(chunk.error, self._subject, self._schema_param)
 
     def close(self) -> Usage:
         """The stream is over; raises EngineLost when its choice is not."""
@@ -140,8 +146,9 @@ class ChunkReader:
             self._sink.text(text)
 
     def _others(self, delta: Delta) -> None:
-        if delta.reasoning_content or delta.refusal:
-            told = ReasoningDelta(delta.reasoning_content or None, delta.refusal or None)
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning or delta.refusal:
+            told = ReasoningDelta(reasoning or None, delta.refusal or None)
             self._sink.delta(None, encode(told), b"")
         if delta.tool_calls:
             fragments = [self._own_calls.pass_on(fragment) for fragment in delta.tool_calls]

@@ -99,8 +99,12 @@ def from_client_fault(said: Complaint, subject: Subject, schema_param: str) -> H
     return InvalidValue(message, param=subject)
 
 
-def from_stream(said: Complaint, subject: Subject) -> HubError:
+def from_stream(
+    said: Complaint, subject: Subject, schema_param: str = "response_format"
+) -> HubError:
     """The error behind an event of a stream that had begun."""
+    if said.code == 400:
+        return from_client_fault(said, subject, schema_param)
     if said.n_ctx is not None and said.n_prompt_tokens is not None:
         return too_long(said.n_ctx, said.n_prompt_tokens, subject)
     return EngineFailed(f"The engine failed. {clean(said.message)}".strip())

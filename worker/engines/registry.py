@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from shared.settings import Model, Settings
-from worker.engines.base import Engine
+from worker.engines.base import Engine, Reservation
 from worker.engines.llamacpp import LlamaCpp
 from worker.engines.ollama import Ollama
 from worker.engines.openai import OpenAi
+from worker.engines.vllm import Vllm
 
 
-def build(name: str, model: Model, settings: Settings) -> Engine:
-    """The engine for `model`, not started."""
+def build(
+    name: str, model: Model, settings: Settings, reservation: Reservation | None = None
+) -> Engine:
+    """The engine for `model`, not started; vLLM lives on a `reservation`."""
     if model.engine == "llamacpp":
         return LlamaCpp(name, model, settings)
     if model.engine == "ollama":
         return Ollama(name, model, settings)
+    if model.engine == "vllm":
+        if reservation is None:
+            raise ValueError(f"the engine of {name} needs a reservation")
+        return Vllm(name, model, settings, reservation)
     return OpenAi(name, model)

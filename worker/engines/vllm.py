@@ -1,0 +1,197 @@
+"""The engine of Hugging Face weights on GPUs: vLLM in processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shared.errors import EngineFailed, HubError, ModelUnavailable, UnsupportedValue
+from shared.settings import Model, Settings
+from shared.wire.event import Usage, Vectors
+from worker.engines.base import EngineLost, Generation, Reservation, Sink
+from worker.engines.chunks import ChunkReader
+from worker.engines.refusal import Subject, clean, too_long
+from worker.engines.replay import Prefix, ReplaySink, calls_behind
+from worker.engines.toolcalls import CallReader
+from worker.engines.upstream import Refused
+from worker.engines.vllm_adapter import check_adapter, refused
+from worker.engines.vllm_arguments import adapter_rank
+from worker.engines.vllm_refusal import complaint, limit_of, refusal
+from worker.engines.vllm_server import VllmServer
+from worker.engines.vllm_shape import Shaped, go_on_behind, shaped
+
+PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
+SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
+TEMPLATED = ("prompt", "messages", "tools", "chat_template_kwargs")
+NOT_FOUND = 404
+SERVER_FAULT = 500
+
+
+class Tokens(msgspec.Struct):
+    count: int
+    tokens: list[int]
+
+
+class Vllm:
+    """A base.Engine.
+
+    Usage after a resumed attempt counts as LlamaCpp's does. An answer that a schema holds cannot
+    be resumed by vLLM: it is generated again, and given from where the earlier attempt ended.
+    """
+
+    def __init__(
+        self, name: str, model: Model, settings: Settings, reservation: Reservation
+    ) -> None:
+        self.can_sleep = bool(reservation.device)
+        self._rank = adapter_rank(model)
+        self.can_adapt = self._rank is not None
+        self._name = name
+        self._model = model
+        self._models = settings.folder / "models"
+        self._server = VllmServer(name, model, settings, reservation)
+        self._adapters: dict[str, Path] = {}
+        """What the running server has loaded; the caller bounds it by unloading."""
+        self._adapting = asyncio.Lock()
+
+    @property
+    def alive(self) -> bool:
+        return self._server.running and not self._server.asleep
+
+    def pids(self) -> list[int]:
+        return self._server.pids()
+
+    async def start(self) -> None:
+        if not self._server.running:
+            self._adapters.clear()
+        await self._server.start()
+
+    async def stop(self) -> None:
+        self._adapters.clear()
+        await self._server.stop()
+
+    async def ended(self) -> None:
+        await self._server.ended()
+
+    async def sleep(self) -> None:
+        if not self.can_sleep:
+            raise UnsupportedValue("vLLM cannot sleep on a CPU.", param="model")
+        if not self._server.asleep:
+            await self._server.sleep()
+
+    async def wake(self) -> None:
+        if not self.can_sleep:
+            raise UnsupportedValue("vLLM cannot sleep on a CPU.", param="model")
+        if self._server.asleep:
+            await self._server.wake()
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        if self._rank is None:
+            raise UnsupportedValue("The engine of this model takes no adapters.", param="model")
+        folder = self._models / path
+        async with self._adapting:
+            loaded = self._adapters.get(name)
+            if loaded is not None and loaded != folder:
+                raise refused(name, "another version has this name")
+            if loaded is not None:
+                return
+            await asyncio.to_thread(check_adapter, name, folder, self._rank)
+            told = {"lora_name": name, "lora_path": str(folder)}
+            try:
+                await self._post("/v1/load_lora_adapter", told)
+            except Refused as error:
+                if error.status >= SERVER_FAULT and await self._server.lost():
+                    raise EngineLost("the engine died of an adapter") from error
+                why = clean(complaint(error.body).message) or f"the engine answers {error.status}"
+                raise refused(name, why) from error
+            self._adapters[name] = folder
+
+    async def unload_adapter(self, name: str) -> None:
+        async with self._adapting:
+            if self._adapters.pop(name, None) is None:
+                return
+            try:
+                await self._post("/v1/unload_lora_adapter", {"lora_name": name})
+            except Refused as error:
+                if error.status != NOT_FOUND:
+                    raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
+
+    async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
+        raise UnsupportedValue("This model makes no embeddings.", param="model")
+
+    async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        request = self._shape(generation)
+        if request.echo and not generation.resume:
+            sink.text(request.echo)
+        given = generation.resume[len(request.echo) :]
+        if request.body.get("max_tokens", 1) <= 0:
+            sink.finish("length")
+            return Usage(await self._count(request.body))
+        if not given or request.constrained:
+            return await self._stream(generation.kind, request, given, sink)
+        ids = await self._tokenize({"prompt": given, "add_special_tokens": False})
+        prompt = await self._count(request.body)
+        go_on_behind(request.body, given, ids.tokens)
+        if request.body.get("max_tokens", 1) <= 0:
+            sink.finish("length")
+            return Usage(prompt, ids.count)
+        usage = await self._stream(generation.kind, request, "", sink)
+        return Usage(prompt, usage.completion + ids.count, min(usage.cached, prompt))
+
+    def _shape(self, generation: Generation) -> Shaped:
+        name = generation.adapter or self._name
+        if generation.adapter is not None and generation.adapter not in self._adapters:
+            raise ModelUnavailable(f"The adapter {name!r} is not loaded.", param="model")
+        tools = self._model.tool_parser is not None
+        return shaped(generation, name, self._model.context, tools=tools)
+
+    async def _stream(self, kind: str, request: Shaped, given: str, sink: Sink) -> Usage:
+        """Generate; `given` was generated before and is not given again."""
+        subject = SUBJECTS[kind]
+        calls: CallReader | None = calls_behind(given) if request.forced else None
+        if given and calls is None:
+            sink = ReplaySink(sink, Prefix(given))
+        reader = ChunkReader(
+            sink,
+            calls=calls,
+            logprobs=request.logprobs,
+            subject=subject,
+            schema_param=request.schema_param,
+        )
+        body = msgspec.json.encode(request.body)
+        try:
+            await self._server.upstream.stream(PATHS[kind], body, reader.take, sink.attach)
+        except Refused as error:
+            raise await self._explain(error, request, subject) from None
+        except EngineFailed:
+            if await self._server.lost():
+                raise EngineLost("the engine died in the middle of a request") from None
+            raise
+        return reader.close()
+
+    async def _explain(self, error: Refused, request: Shaped, subject: Subject) -> Exception:
+        if error.status >= SERVER_FAULT and await self._server.lost():
+            return EngineLost("the engine died")
+        limit = limit_of(error.body)
+        if limit is None:
+            return refusal(error.status, error.body, subject, request.schema_param)
+        return too_long(limit, await self._count(request.body), subject)
+
+    async def _count(self, body: dict[str, Any]) -> int:
+        """Tokens of the prompt alone, as the engine counts them."""
+        if isinstance(body.get("prompt"), list):
+            return len(body["prompt"])
+        told = {name: body[name] for name in TEMPLATED if name in body}
+        return (await self._tokenize(told)).count
+
+    async def _tokenize(self, told: dict[str, Any]) -> Tokens:
+        try:
+            return msgspec.json.decode(await self._post("/tokenize", told), type=Tokens)
+        except Refused as error:
+            failed: HubError = refusal(error.status, error.body, "prompt", "response_format")
+            raise failed from None
+
+    async def _post(self, path: str, told: dict[str, Any]) -> bytes:
+        return await self._server.upstream.call("POST", path, msgspec.json.encode(told))
