@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
 
-from worker.effect import Code, Effect, Evict, Hold, Refuse
+from worker.effect import Code, Effect, Evict, Hold, Keep, Refuse
 from worker.residency import Cause, Device, Leaving, Slot, State, Swap, gib, gives, held_bytes
 from worker.room import Room
 
@@ -87,15 +88,22 @@ class Draft:
     ) -> None:
         """No more requests than the counted waiters; it leaves when they are served."""
         slept = self.slots[model].state == "asleep"
-        self.update(model, state="draining", leaving=leaving, cause=cause, counted=counted, slept=slept)
+        self.update(
+            model, state="draining", leaving=leaving, cause=cause, counted=counted, slept=slept
+        )
         sleeps = leaving == "sleep"
         self.effects.append(Evict(model, cause, why, target, room, sleeps))
 
-    def keep(self, model: str) -> None:
+    def keep(self, model: str, why: str) -> None:
         """Back from draining, where its engine was not touched yet."""
         if self.work is None or self.work.model != model:
             state: State = "asleep" if self.slots[model].slept else "ready"
             self.update(model, state=state, leaving=None, cause=None, counted=0, slept=False)
+            self.effects.append(Keep(model, why))
+            self.swaps = tuple(
+                replace(swap, victims=tuple(v for v in swap.victims if v != model))
+                for swap in self.swaps
+            )
 
     def unload(self, model: str) -> None:
         """By order: whoever waits now is served first."""
@@ -125,12 +133,16 @@ class Draft:
     def forget(self, swap: Swap) -> None:
         """Make no more room for it: victims that have not begun to leave stay, where they can."""
         self.swaps = tuple(other for other in self.swaps if other != swap)
-        for name in swap.victims:
+        self.spare_victims(swap.victims, f"no more room is needed for {swap.model}")
+
+    def spare_victims(self, victims: Iterable[str], why: str) -> None:
+        """Those that were not touched yet stay, if what is ordered fits without their room."""
+        for name in victims:
             slot = self.slots[name]
             if slot.state != "draining" or slot.dead or slot.cause != "room":
                 continue
             if self.free + self.coming - gives(slot) >= self.ordered():
-                self.keep(name)
+                self.keep(name, why)
 
     def refuse(self, model: str, code: Code, why: str, retry_after: float | None = None) -> None:
         """All who wait for it, and whoever asked for it."""

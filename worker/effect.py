@@ -39,6 +39,13 @@ class Evict(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     sleeps: bool = False
 
 
+class Keep(msgspec.Struct, frozen=True, tag=True):
+    """An eviction is taken back before its engine was touched; no answer."""
+
+    model: str
+    why: str
+
+
 class Sleep(msgspec.Struct, frozen=True, tag=True):
     """Nobody is served any more. Answer: Slept or Died."""
 
@@ -84,4 +91,4 @@ class Hold(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
-Effect = Load | Wake | Evict | Sleep | Stop | Admit | Refuse | Hold
+Effect = Load | Wake | Evict | Keep | Sleep | Stop | Admit | Refuse | Hold

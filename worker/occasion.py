@@ -208,7 +208,7 @@ def take_order(draft: Draft, event: LoadAsked | UnloadAsked | Pin) -> None:
             else:
                 draft.update(event.model, pinned=pinned)
                 if pinned and slot.state == "draining" and not slot.dead:
-                    draft.keep(event.model)
+                    draft.keep(event.model, "it was pinned")
 
 
 def take_engine(draft: Draft, event: Loaded | LoadFailed | Woken | Slept | Stopped | Died) -> None:

@@ -135,9 +135,8 @@ def check_swaps(draft: Draft) -> None:
     """5"""
     for swap in draft.swaps:
         slot = draft.slots[swap.model]
-        pinned = any(draft.slots[victim].pinned for victim in swap.victims)
         lost = not wants(slot) or slot.state not in ("absent", "asleep", "failed")
-        if lost or pinned or draft.ordered() > draft.free + draft.coming:
+        if lost or draft.ordered() > draft.free + draft.coming:
             draft.forget(swap)
 
 
@@ -258,6 +257,8 @@ def make_room(draft: Draft, name: str, room: Room, rank: int) -> None:
         draft.drain(
             option.model, option.leaving, "room", why, counted=counted, target=name, room=room
         )
+    others = [victim for swap in draft.swaps for victim in swap.victims if victim not in victims]
+    draft.spare_victims(others, f"what leaves for {name} makes enough room")
     leave(draft)
 
 

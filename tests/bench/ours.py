@@ -93,7 +93,8 @@ class Ours:
             engine = card.engines[effect.model]
             waiting = [len(engine.waiting[c]) for c in CLASSES]
             self._counted[effect.model] = sum(waiting)
-            if effect.cause != "room" or effect.room is None:
+            kept = outcome.after.slots[effect.model].state != "draining"
+            if effect.cause != "room" or effect.room is None or kept:
                 continue
             target = outcome.after.slots[effect.target]
             rank = max((i for i, c in enumerate(CLASSES) if c in target.waiting), default=2)
@@ -110,6 +111,7 @@ class Ours:
             }
             free = card.capacity - card.used + sum(back.values())
             wants = {swap.model for swap in outcome.after.swaps}
+            wants |= {e.model for e in outcome.effects if isinstance(e, Load | Wake)}
             lack = sum(card.engines[n].plan.size - card.engines[n].bytes for n in wants)
             if free - back[effect.model] >= lack:
                 card.violations.append(f"{card.now:.1f}: needless eviction of {effect.model}")

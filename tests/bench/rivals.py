@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
 
 from tests.bench.card import Card, Engine, What
@@ -124,51 +125,91 @@ class LruByCount(FifoSwaps):
 
 
 class Hindsight(Rival):
-    """Knows every arrival to come, on the same card in the same time.
+    """Knows every arrival to come, on the same card, in the same time, under the same bound.
 
-    Loaded models serve at once; the longest waiting model is loaded next; of the models that serve
-    nobody and have nobody waiting, the one whose next request is farthest away goes (Belady).
-    A request that is due closes the model that is needed last.
+    Loaded models serve at once; the longest waiting model is loaded next. To make room those go
+    whose next request is farthest away (Belady; sets are thinned to what is needed). While one of
+    them would be asked for again before the waiter is due, the waiter waits; when it is due, the
+    models that are needed last are closed even if they are in use.
     """
 
     def __init__(self, trace: list[Asked], rules: Rules) -> None:
         super().__init__()
-        self.rules = rules
+        self.due = rules.due["interactive"]
         self.coming = arrivals(trace)
-        self.closing: str | None = None
+        self.closing: list[str] = []
 
     def closed(self, name: str, engine: Engine) -> bool:
-        return name == self.closing
+        return name in self.closing
 
     def make_room(self, card: Card, target: str) -> None:
-        self.closing = None
-        super().make_room(card, target)
-        due = oldest(card.engines[target]) + self.rules.due["interactive"]
-        moving = any(e.state == "moving" for e in card.engines.values())
-        if self.target is None or moving:
+        lack = card.engines[target].plan.size - (card.capacity - card.used)
+        if lack <= 0:
+            self.target, self.closing = None, []
+            card.load(target)
             return
-        card.tick_at(due)
-        if card.now >= due:
-            ready = [n for n, e in card.engines.items() if e.state == "ready"]
-            self.closing = max(ready, key=lambda n: self.next_use(n, card.now), default=None)
+        due = oldest(card.engines[target]) + self.due
+        if card.now >= due and not self.closing:
+            self.closing = self.farthest(card, lack, idle=False)
+        victims = self.closing or self.farthest(card, lack, idle=True)
+        if not self.closing and any(self.next_use(n, card.now) < due for n in victims):
+            victims = []
+        for name in victims:
+            engine = card.engines[name]
+            if engine.state == "ready" and not engine.serving:
+                card.stop(name)
+                return
+        if card.now < due:
+            card.tick_at(due)
 
-    def victim(self, card: Card) -> str | None:
-        idle = [
-            n
-            for n, e in card.engines.items()
-            if e.state == "ready" and not e.serving and (not e.count or n == self.closing)
-        ]
-        if not idle:
-            return None
-        last = max(idle, key=lambda n: self.next_use(n, card.now))
-        target = oldest(card.engines[self.target or last])
-        soon = self.next_use(last, card.now) < target + self.rules.due["interactive"]
-        return None if soon and last != self.closing else last
+    def farthest(self, card: Card, lack: int, *, idle: bool) -> list[str]:
+        ready = [n for n, e in card.engines.items() if e.state == "ready"]
+        if idle:
+            ready = [n for n in ready if not card.engines[n].serving and not card.engines[n].count]
+        ready.sort(key=lambda name: -self.next_use(name, card.now))
+        return thinned({name: card.engines[name].bytes for name in ready}, lack)
 
     def next_use(self, name: str, now: float) -> float:
         times = self.coming.get(name, [])
         at = bisect_right(times, now)
         return times[at] if at < len(times) else float("inf")
+
+
+def thinned(ranked: dict[str, int], lack: int) -> list[str]:
+    """The first of them that free `lack` bytes, without the superfluous; empty: they cannot."""
+    taken: list[str] = []
+    for name in ranked:
+        if sum(ranked[n] for n in taken) < lack:
+            taken.append(name)
+    if sum(ranked[n] for n in taken) < lack:
+        return []
+    for name in reversed(list(taken)):
+        if sum(ranked[n] for n in taken) - ranked[name] >= lack:
+            taken.remove(name)
+    return taken
+
+
+def belady(trace: list[Asked], plans: dict[str, Plan], capacity: int) -> tuple[int, int]:
+    """Loads and bytes loaded when the order of requests is kept and nothing takes time.
+
+    On a miss those go whose next request is farthest away. For models of one size this is the
+    optimum for that order; for several sizes it is the usual heuristic, and the true optimum lies
+    at or below it.
+    """
+    coming = {name: deque(times) for name, times in arrivals(trace).items()}
+    resident: dict[str, int] = {}
+    loads = size = 0
+    for asked in trace:
+        coming[asked.model].popleft()
+        if asked.model in resident:
+            continue
+        lack = plans[asked.model].size - (capacity - sum(resident.values()))
+        ranked = sorted(resident, key=lambda n: -(coming[n][0] if coming[n] else float("inf")))
+        for name in thinned({n: resident[n] for n in ranked}, lack):
+            del resident[name]
+        resident[asked.model] = plans[asked.model].size
+        loads, size = loads + 1, size + plans[asked.model].size
+    return loads, size
 
 
 def oldest(engine: Engine) -> float:

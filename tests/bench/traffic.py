@@ -60,7 +60,9 @@ class Asked(NamedTuple):
 def plans(*, sleep: bool = False, keep_alive: float = -1.0) -> dict[str, Plan]:
     return {
         name: Plan(
-            size=(size := math.ceil(w.file + w.layers * w.kv_heads * w.head * 4 * CONTEXT + RUNTIME)),
+            size=(
+                size := math.ceil(w.file + w.layers * w.kv_heads * w.head * 4 * CONTEXT + RUNTIME)
+            ),
             load_seconds=round(START + w.file / DISK, 1),
             places=4,
             keep_alive=keep_alive,
