@@ -269,8 +269,10 @@ def check_model(name: str, model: Model) -> None:
     if model.url is not None and urlsplit(model.url).scheme not in schemes:
         allowed = "http://host:port" if len(schemes) == 1 else "http://host:port/v1 and unix:/path"
         raise SettingsError(f"models.{name}.url: allowed: {allowed}")
-    if model.adapters and model.engine in ("openai", "ollama"):
-        raise SettingsError(f"models.{name}.adapters: engine {model.engine!r} takes none")
+    if model.adapters and (model.engine in ("openai", "ollama") or model.kind != "chat"):
+        raise SettingsError(
+            f"models.{name}.adapters: a {model.kind} model of engine {model.engine!r} takes none"
+        )
     if not 1 <= model.quality <= 10:
         raise SettingsError(f"models.{name}.quality: must be 1 to 10")
     for key, low in LOWEST.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -41,11 +41,15 @@ class Tokens(msgspec.Struct):
 class Embedder:
     """Turns texts and token ids into unit vectors of the model's width."""
 
-    def __init__(self, model: Model, server: LlamaServer, folder: Path) -> None:
+    def __init__(self, model: Model, current: Callable[[], LlamaServer], folder: Path) -> None:
         self._model = model
-        self._server = server
+        self._current = current
         self._ranks = folder / FILE_NAME if model.token_input == "cl100k" else None
         self._foreign = Cl100k(self._ranks) if self._ranks is not None else None
+
+    @property
+    def _server(self) -> LlamaServer:
+        return self._current()
 
     def check_files(self) -> None:
         """Raises EngineFailed when the vocabulary for foreign token ids is missing."""

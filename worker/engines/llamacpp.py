@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
 from worker.engines import shape
-from worker.engines.base import Generation, Sink, Sleepless, Unadaptable
+from worker.engines.base import Generation, Sink, Sleepless
 from worker.engines.chunks import ChunkReader
 from worker.engines.embedding import Embedder
+from worker.engines.llamacpp_conversion import prepare
 from worker.engines.llamacpp_server import LlamaServer
+from worker.engines.llamacpp_succession import Adapters, Succession
 from worker.engines.refusal import Subject, check_ids, from_status
 from worker.engines.resuming import continue_behind
 from worker.engines.toolcalls import CallReader
@@ -30,46 +36,117 @@ class Prompt(msgspec.Struct):
     prompt: str
 
 
-class LlamaCpp(Sleepless, Unadaptable):
+class LlamaCpp(Sleepless):
     """A base.Engine.
 
     Usage after a resumed attempt: the prompt is counted anew by the engine's tokenizer and is
     exact; the resumed text counts as many completion tokens as that tokenizer makes of it, which
     can differ from what was generated where the model spelled a word in unusual tokens.
+
+    A new adapter needs a new child. `may_double` is asked whether the device has room for two at
+    once; then no request waits. A forgotten adapter's memory comes back with the next new child.
     """
 
     def __init__(self, name: str, model: Model, settings: Settings) -> None:
-        self._server = LlamaServer(name, model, settings)
-        self._embedder = Embedder(model, self._server, settings.folder / "models")
+        self.can_adapt = model.kind == "chat"
+        self.may_double: Callable[[], bool] = lambda: False
+        self._name = name
+        self._model = model
+        self._settings = settings
+        self._servers = Succession(self._make)
+        self._adapters: dict[str, Path] = {}
+        self._sources: dict[str, Path] = {}
+        self._adapting = asyncio.Lock()
+        self._folder = settings.folder / "models"
+        self._embedder = Embedder(model, lambda: self._servers.current, self._folder)
 
     @property
     def alive(self) -> bool:
-        return self._server.alive
+        return self._servers.alive
 
     @property
     def pid(self) -> int:
-        """The child's process id, 0 when there is none."""
-        return self._server.pid
+        """The answering child's process id, 0 when there is none."""
+        return self._servers.current.pid
 
     def pids(self) -> list[int]:
-        return [self.pid] if self.pid else []
+        return self._servers.pids()
 
     async def start(self) -> None:
         self._embedder.check_files()
-        await self._server.start()
+        for name, path in self._model.adapters.items():
+            try:
+                await self._prepare(name, path)
+            except HubError as error:
+                raise EngineFailed(f"The adapter {name} of {self._name}: {error}") from error
+        await self._servers.start(self._adapters)
 
     async def stop(self) -> None:
-        await self._server.stop()
+        await self._servers.stop()
 
     async def ended(self) -> None:
-        await self._server.ended()
+        await self._servers.ended()
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        if not self.can_adapt:
+            raise UnsupportedValue("An embedding model takes no adapters.", param="model")
+        async with self._adapting:
+            await self._prepare(name, path)
+            if self._servers.current.adapters.get(name) == self._adapters[name]:
+                return
+            try:
+                await self._servers.switch(dict(self._adapters), self.may_double)
+            except EngineFailed as error:
+                await self.unload_adapter(name)
+                raise InvalidValue(f"The adapter {name} cannot be loaded: {error}") from error
+
+    async def unload_adapter(self, name: str) -> None:
+        self._adapters.pop(name, None)
+        self._sources.pop(name, None)
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         return await self._embedder.embed(inputs, dimensions)
 
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
-        self.refuse_adapter(generation)
-        shaped = self._shape(generation)
+        async with self._servers.use() as server:
+            chosen = self._number(server, generation.adapter)
+            return await Request(server, generation, chosen).run(sink)
+
+    def _make(self, adapters: Adapters) -> LlamaServer:
+        return LlamaServer(self._name, self._model, self._settings, adapters)
+
+    def _number(self, server: LlamaServer, adapter: str | None) -> int | None:
+        if adapter is None:
+            return None
+        if adapter not in self._adapters or adapter not in server.adapters:
+            raise ModelUnavailable(f"The adapter {adapter!r} is not loaded.", param="model")
+        return list(server.adapters).index(adapter)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / Path(name).expanduser()
+
+    async def _prepare(self, name: str, path: str) -> None:
+        """List the adapter's GGUF file under its name."""
+        source = self._path(path)
+        if self._sources.get(name, source) != source:
+            raise InvalidValue(f"The adapter {name} is loaded from another path already.")
+        base = self._path(self._model.file or "")
+        file = await prepare(source, base, self._settings.folder / "adapters")
+        self._sources[name] = source
+        self._adapters[name] = file
+
+
+class Request:
+    """One choice on one server."""
+
+    def __init__(self, server: LlamaServer, generation: Generation, adapter: int | None) -> None:
+        self._server = server
+        self._generation = generation
+        self._adapter = adapter
+
+    async def run(self, sink: Sink) -> Usage:
+        generation = self._generation
+        shaped = self._shape()
         if shaped.echo and not generation.resume:
             sink.text(shaped.echo)
         resume = generation.resume[len(shaped.echo) :]
@@ -80,14 +157,15 @@ class LlamaCpp(Sleepless, Unadaptable):
             continue_behind(shaped.body, resume, spent, ids)
         if shaped.body.get("max_tokens", 1) <= 0:
             sink.finish("length")
-            return Usage(await self._count_prompt(generation), spent)
-        usage = await self._stream(generation.kind, shaped, resume, sink)
+            return Usage(await self._count_prompt(), spent)
+        usage = await self._stream(shaped, resume, sink)
         if not resume:
             return usage
-        prompt = await self._count_prompt(generation)
+        prompt = await self._count_prompt()
         return Usage(prompt, usage.completion + spent, min(usage.cached, prompt))
 
-    async def _stream(self, kind: str, shaped: shape.Shaped, resume: str, sink: Sink) -> Usage:
+    async def _stream(self, shaped: shape.Shaped, resume: str, sink: Sink) -> Usage:
+        kind = self._generation.kind
         calls = CallReader() if shaped.forced else None
         if calls is not None:
             calls.skip(resume)
@@ -100,11 +178,15 @@ class LlamaCpp(Sleepless, Unadaptable):
             raise from_status(refused.status, refused.body, subject, shaped.schema_param) from None
         return reader.close()
 
-    def _shape(self, generation: Generation) -> shape.Shaped:
+    def _shape(self) -> shape.Shaped:
+        generation = self._generation
         if generation.kind == "chat":
-            return shape.chat(generation.body, tools=self._server.tools)
-        shaped = shape.completion(generation.body, len(generation.resume))
-        if isinstance(shaped.body["prompt"], list):
+            shaped = shape.chat(generation.body, tools=self._server.tools)
+        else:
+            shaped = shape.completion(generation.body, len(generation.resume))
+        if self._adapter is not None:
+            shaped.body["lora"] = [{"id": self._adapter, "scale": 1.0}]
+        if generation.kind == "completion" and isinstance(shaped.body["prompt"], list):
             check_ids(shaped.body["prompt"], self._server.sizes.n_vocab, "prompt")
         return shaped
 
@@ -118,10 +200,10 @@ class LlamaCpp(Sleepless, Unadaptable):
         body = {"content": text, "add_special": special, "parse_special": special}
         return msgspec.json.decode(await self._ask("/tokenize", body), type=Tokens).tokens
 
-    async def _count_prompt(self, generation: Generation) -> int:
+    async def _count_prompt(self) -> int:
         """Tokens of the prompt alone, as the engine counts them."""
-        body = self._shape(generation).body
-        if generation.kind == "completion":
+        body = self._shape().body
+        if self._generation.kind == "completion":
             prompt = body["prompt"]
             if isinstance(prompt, list):
                 return len(prompt)

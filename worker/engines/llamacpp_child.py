@@ -15,6 +15,8 @@ import msgspec
 from shared.lifeline import die_with_parent
 
 READY = "ready"
+CHECKPOINTS = 4
+"""Copies of a sliding window that one slot keeps; llama.cpp's own default is 32, several GB."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +32,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     embedding: bool
     prompt_cache: int
     """MiB of host memory for prompts that left their slot."""
+    adapters: list[str] = []
+    """GGUF files of LoRA adapters; a request names one by its place in this list."""
 
 
 def serve(options: Options) -> object:
@@ -44,10 +48,13 @@ def serve(options: Options) -> object:
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
     params.cache_ram_mib = options.prompt_cache
+    params.n_ctx_checkpoints = CHECKPOINTS
     params.n_threads_http = options.parallel + 8
     params.ui = False
     params.fit_params = False
     params.endpoint_props = False
+    # Nobody gets an adapter unasked: each has scale 0 until a request gives it another.
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(file, 0.0) for file in options.adapters]
     if options.embedding:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN

@@ -6,7 +6,8 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -76,12 +77,22 @@ def lives(pid: int) -> bool:
 
 
 class LlamaServer:
-    """After `start`: `upstream` answers, `sizes` and `tools` describe the model."""
+    """After `start`: `upstream` answers, `sizes` and `tools` describe the model.
 
-    def __init__(self, name: str, model: Model, settings: Settings) -> None:
+    `adapters` are the GGUF files it starts with, by name; it can take no others later.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        settings: Settings,
+        adapters: Mapping[str, Path] | None = None,
+    ) -> None:
         self.sizes = Dimensions()
         self.tools = False
         """Whether the model's own template knows tools."""
+        self.adapters = dict(adapters or {})
         self._name = name
         self._model = model
         self._file = settings.folder / "models" / Path(model.file or "").expanduser()
@@ -90,6 +101,9 @@ class LlamaServer:
         self._child: Child | None = None
         self._upstream: Upstream | None = None
         self._over = asyncio.Event()
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._log = log.get("llamacpp")
 
     @property
@@ -104,6 +118,22 @@ class LlamaServer:
     async def ended(self) -> None:
         """Returns as soon as it is not alive any more."""
         await self._over.wait()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """One request, from its first call to its last."""
+        self._users += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns when no request uses it."""
+        await self._idle.wait()
 
     @property
     def upstream(self) -> Upstream:
@@ -183,6 +213,7 @@ class LlamaServer:
             threads=self._model.threads or max(1, (os.cpu_count() or 2) // 2),
             embedding=embedding,
             prompt_cache=0 if embedding else PROMPT_CACHE,
+            adapters=[str(file) for file in self.adapters.values()],
         )
         argv = [sys.executable, "-m", "worker.engines.llamacpp_child"]
         return await spawn(

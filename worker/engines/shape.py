@@ -22,7 +22,7 @@ SERVICE_FIELDS = frozenset(
         *("max_tokens", "max_completion_tokens", "response_format", "logprobs", "top_logprobs"),
         *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
         *("web_search_options", "best_of", "echo", "suffix"),
-        *("id_slot", "n_cmpl", "n_predict", "n_probs"),
+        *("id_slot", "n_cmpl", "n_predict", "n_probs", "lora"),
     )
 )
 COMPLETION_TOKENS = 16
