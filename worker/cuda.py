@@ -29,7 +29,7 @@ class View(NamedTuple):
 
     used: int
     base: int
-    """In use when no engine was there."""
+    """The least that was ever in use: by others, before the first engine."""
     listed: Mapping[int, int | None] | None
     """Bytes by pid; None when the pids are not ours to compare."""
 
@@ -73,7 +73,7 @@ class CudaDevice:
         families = family(holders)
         processes = self._card.processes()
         used = self._card.memory().used
-        self._base = used if not any(families.values()) else min(self._base, used)
+        self._base = min(self._base, used)
         listed = self._comparable(processes, frozenset().union(*families.values()))
         return attribute(View(used, self._base, listed), families, known)
 

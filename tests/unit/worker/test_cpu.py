@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,13 +13,17 @@ MB = 1 << 20
 HOLD = "x = bytearray(b'1' * ({} << 20)); print('held', flush=True); input()"
 
 
-def start(megabytes: int) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD.format(megabytes)],
+def run(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def start(megabytes: int) -> subprocess.Popen[bytes]:
+    process = run(HOLD.format(megabytes))
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process
@@ -46,6 +51,33 @@ async def test_each_holder_is_measured_by_itself() -> None:
     assert held["remote"] == Measured(0, "pss")
     for process in (small, large):
         process.communicate(b"\n", timeout=20)
+
+
+GROW = """
+kept = []
+while size := input():
+    kept.append(bytearray(b'1' * (int(size) << 20)))
+    print('held', flush=True)
+"""
+
+
+async def test_growth_is_seen_at_once() -> None:
+    process = run(GROW)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    device = CpuDevice()
+    sizes = []
+    for _ in range(3):
+        process.stdin.write(b"64\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"held\n"
+        found = (await device.measure({"a": [process.pid]}))["a"].bytes
+        assert found is not None
+        sizes.append(found)
+        assert (await device.measure({"a": [process.pid]}))["a"].bytes == found
+    process.communicate(b"\n", timeout=20)
+    for before, after in itertools.pairwise(sizes):
+        assert abs(after - before - 64 * MB) < 0.05 * 64 * MB
 
 
 async def test_released_waits_for_the_last_to_die() -> None:
