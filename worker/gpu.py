@@ -249,12 +249,13 @@ def line(index: int) -> Line:
         card = Card(index)
         try:
             told = card.describe()
+            if told.mig:
+                raise split(index)
             memory = card.memory()
         finally:
             card.close()
     except DeviceFault as broken:
         return Line(index, fault=str(broken), mend=broken.mend)
-    refused = split(index) if told.mig else None
     return Line(
         index=index,
         name=told.name,
@@ -264,8 +265,6 @@ def line(index: int) -> Line:
         uuid=told.uuid,
         pci=told.pci,
         cuda=told.cuda,
-        fault=None if refused is None else str(refused),
-        mend=None if refused is None else refused.mend,
     )
 
 
