@@ -85,6 +85,10 @@ class Residents:
             except EngineFailed as error:
                 self._failed(resident, error)
                 continue
+            except Exception as error:
+                logger.exception("engine start broke", model=resident.name)
+                self._failed(resident, EngineFailed(f"Internal error: {type(error).__name__}."))
+                continue
             resident.state, resident.failures, resident.why = "ready", 0, ""
             resident.ready.set()
             logger.info("engine ready", model=resident.name)
