@@ -84,7 +84,8 @@ class Dispatch:
         if self._replies and not self._hurried:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self._settings.drain_timeout)
+                async with asyncio.timeout(self._settings.drain_timeout):
+                    await self._idle.wait()
         for reply in list(self._replies.values()):
             reply.fail(ShuttingDown("The hub is shutting down.").failed())
             self.close(reply)

@@ -309,7 +309,8 @@ class ReplyReader:
         await self._link.start()
         await self._link.wait_open(10)
         self._task = asyncio.create_task(self._read(), name="replies")
-        await asyncio.wait_for(self.ready.wait(), 10)
+        async with asyncio.timeout(10):
+            await self.ready.wait()
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -145,7 +145,8 @@ class Link:
     async def wait_open(self, timeout: float) -> None:
         """Raises Lost when there is no connection within `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._open.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._open.wait()
         except TimeoutError:
             raise Lost(f"Redis did not answer within {timeout:g} s") from None
 
@@ -170,7 +171,8 @@ class Link:
         pause = 0.02
         while True:
             try:
-                connection = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT)
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    connection = await self._connect()
             except (OSError, TimeoutError, hiredis.HiredisError) as error:
                 logger.warning("cannot reach redis", link=self._name, error=str(error))
                 await asyncio.sleep(pause)
@@ -191,7 +193,8 @@ class Link:
         silence = 0
         while not self._lost.is_set():
             try:
-                await asyncio.wait_for(self._lost.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self._lost.wait()
             except TimeoutError:
                 silence = silence + 1 if connection.is_silent() else 0
                 if silence >= LONGEST_SILENCE:

@@ -69,7 +69,9 @@ class Residents:
             return resident.engine
         resident.ready.clear()
         try:
-            await asyncio.wait_for(resident.ready.wait(), WAIT_FOR_ENGINE)
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes with the event.
+            async with asyncio.timeout(WAIT_FOR_ENGINE):
+                await resident.ready.wait()
         except TimeoutError:
             why = resident.why or "it is still loading"
             raise ModelUnavailable(
