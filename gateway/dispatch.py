@@ -94,7 +94,7 @@ class Dispatch:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._reader.stop()
+        await self._reader.stop(self._link)
         await self._link.stop()
 
     def hurry(self) -> None:

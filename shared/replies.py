@@ -312,13 +312,13 @@ class ReplyReader:
         async with asyncio.timeout(10):
             await self.ready.wait()
 
-    async def stop(self) -> None:
+    async def stop(self, link: Link) -> None:
+        """Removes the stream over another `link`: the own one may be blocked in a read."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._link.is_open:
-            await asyncio.wait([self._link.call("DEL", self._key)], timeout=1)
         await self._link.stop()
+        await asyncio.wait([link.call("DEL", self._key)], timeout=1)
 
     async def _read(self) -> None:
         while True:
