@@ -12,6 +12,10 @@ from shared.settings import Settings
 
 
 def main(settings: Settings, options: argparse.Namespace) -> int:
+    if options.action == "estimate":
+        from deploy import estimate
+
+        return estimate.main(settings, options)
     if options.fetch:
         from deploy import model_store
 

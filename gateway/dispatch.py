@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import NamedTuple
 
 import hiredis
@@ -27,7 +26,7 @@ from shared.errors import (
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
-from shared.wire.event import Batch, Position, Resend, Where
+from shared.wire.event import Batch, Cancel, Position, Resend, Where
 from shared.wire.node import WorkerState, decode_state
 from shared.wire.task import Class, Kind, Task
 
@@ -74,7 +73,10 @@ class Dispatch:
         await self._link.wait_open(10)
         await self._reader.start()
         await self._look_for_workers()
-        self._tasks = [asyncio.create_task(self._watch(), name="watch")]
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._watch(), name="watch"),
+        ]
 
     async def stop(self) -> None:
         """Refuses new requests, lets open ones finish within the drain time, fails the rest."""
@@ -82,7 +84,8 @@ class Dispatch:
         if self._replies and not self._hurried:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self._settings.drain_timeout)
+                async with asyncio.timeout(self._settings.drain_timeout):
+                    await self._idle.wait()
         for reply in list(self._replies.values()):
             reply.fail(ShuttingDown("The hub is shutting down.").failed())
             self.close(reply)
@@ -91,7 +94,7 @@ class Dispatch:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._reader.stop()
+        await self._reader.stop(self._link)
         await self._link.stop()
 
     def hurry(self) -> None:
@@ -138,12 +141,12 @@ class Dispatch:
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply
         try:
-            placed = await self._enqueue(reply, None)
+            placed = await self._enqueue(reply)
         except BaseException:
             self.close(reply)
             raise
         if placed.state == "full":
-            del self._replies[task.stream]
+            self._forget(reply)
             raise QueueFull(
                 f"{placed.waiting} requests already wait for {entry.name!r},"
                 f" which is the limit. Try again later.",
@@ -153,10 +156,8 @@ class Dispatch:
 
     def close(self, reply: Reply) -> None:
         """Forgets a reply; one that has not ended takes its job with it."""
-        if self._replies.pop(reply.task.stream, None) is None:
+        if not self._forget(reply):
             return
-        if not self._replies:
-            self._idle.set()
         if reply.job_over:
             self._measure(reply)
             return
@@ -203,6 +204,12 @@ class Dispatch:
         states = [pair for worker in self.workers() for pair in worker.models.items()]
         return sorted({name for name, state in states if state == "failed"})
 
+    def _forget(self, reply: Reply) -> bool:
+        known = self._replies.pop(reply.task.stream, None) is not None
+        if not self._replies:
+            self._idle.set()
+        return known
+
     def _refuse_unserved(self, entry: Entry) -> None:
         seen = self._lanes.get(entry.model.lane)
         if seen is None or self._clock.now() - seen.at > LANE_GONE:
@@ -212,20 +219,26 @@ class Dispatch:
                 retry_after=5,
             )
 
-    async def _enqueue(self, reply: Reply, attempt: int | None) -> queue.Placed:
+    async def _place(self, reply: Reply, attempt: int | None) -> queue.Placed:
+        return await queue.enqueue(
+            self._link,
+            reply.task,
+            reply.lane,
+            self._settings.queue_limit if attempt is None else queue.NO_LIMIT,
+            self._clock.wall_ms(),
+            attempt,
+        )
+
+    async def _enqueue(self, reply: Reply) -> queue.Placed:
         """Survives a Redis restart: a job that is queued already is recognised by its id."""
         end = self._clock.now() + WAIT_FOR_REDIS
         while True:
             try:
-                return await queue.enqueue(
-                    self._link,
-                    reply.task,
-                    reply.lane,
-                    self._settings.queue_limit if attempt is None else queue.NO_LIMIT,
-                    self._clock.wall_ms(),
-                    attempt,
-                )
+                return await self._place(reply, None)
             except (Lost, hiredis.HiredisError) as error:
+                if reply.ended or reply.next:
+                    # It ran while the answer to our call was lost.
+                    return queue.Placed("known", 0)
                 left = end - self._clock.now()
                 if left <= 0:
                     raise QueueUnavailable(
@@ -254,7 +267,9 @@ class Dispatch:
                 queue.tell(self._link, batch.worker, Resend(self.name))
 
     def _tell_position(self, reply: Reply, worker: str, attempt: int) -> None:
-        reply.producer = (worker, attempt)
+        if not reply.follow(worker, attempt):
+            queue.tell(self._link, worker, Cancel(reply.task.id))
+            return
         reply.heard = self._clock.now()
         queue.tell(
             self._link,
@@ -278,17 +293,25 @@ class Dispatch:
         seconds = self._seconds.get(entry.name, 1.0) / 2
         return min(60.0, max(1.0, round(waiting * seconds / entry.model.parallel)))
 
+    async def _tick(self) -> None:
+        """Time goes on for every reply, also while Redis does not answer."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1)
+            now = loop.time()
+            for reply in self._replies.values():
+                reply.tick(now)
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1)
-            now = asyncio.get_running_loop().time()
-            for reply in self._replies.values():
-                reply.tick(now)
             try:
                 await self._look_for_workers()
                 await self._look_for_lost_jobs()
             except (Lost, hiredis.HiredisError) as error:
                 logger.warning("cannot watch", error=str(error))
+            except Exception:
+                logger.exception("watch broke")
 
     async def _look_for_workers(self) -> None:
         since = self._clock.wall_ms() - keys.WORKER_MS
@@ -307,12 +330,14 @@ class Dispatch:
 
     async def _look_for_lost_jobs(self) -> None:
         """A quiet reply whose job is not in Redis any more lost it to a crash: queue it again."""
-        now = self._clock.now()
-        quiet = deque(r for r in self._replies.values() if now - r.heard > QUIET)
+        now, wall_ms = self._clock.now(), self._clock.wall_ms()
+        quiet = [r for r in self._replies.values() if now - r.heard > QUIET and not r.ended]
         for reply in quiet:
-            if self._clock.wall_ms() > reply.task.deadline_ms:
+            if wall_ms > reply.task.deadline_ms:
                 self._give_up(reply)
-            elif await queue.exists(self._link, reply.task.id):
+        gone = await queue.vanished(self._link, [r.task.id for r in quiet])
+        for reply in quiet:
+            if reply.task.id not in gone:
                 reply.vanished = 0
             elif not reply.ended:
                 reply.vanished += 1
@@ -320,14 +345,14 @@ class Dispatch:
                     await self._requeue(reply)
 
     async def _requeue(self, reply: Reply) -> None:
-        reply.vanished = 0
-        reply.requeues += 1
-        if reply.requeues > REQUEUES:
+        if reply.requeues == REQUEUES:
             reply.fail(EngineFailed("The request was lost several times; giving up.").failed())
             return
         logger.warning("job vanished, queued again", job=reply.task.id)
         tried = reply.producer[1] if reply.producer else 0
-        await self._enqueue(reply, tried + 1 + reply.requeues)
+        await self._place(reply, tried + 2 + reply.requeues)
+        reply.vanished = 0
+        reply.requeues += 1
 
     def _give_up(self, reply: Reply) -> None:
         limit = self._settings.request_timeout

@@ -32,7 +32,7 @@ class Reply:
         """The last item was delivered."""
         self.job_over = False
         """…and it came from the worker: there is nothing left to cancel."""
-        self.asked = now
+        self.asked = float("-inf")
         self.vanished = 0
         self.requeues = 0
         self._on_close = on_close
@@ -84,6 +84,13 @@ class Reply:
             self._remember(entry.item)
         self.job_over = isinstance(entry.item, LAST)
         self._deliver(entry.item)
+        return True
+
+    def follow(self, worker: str, attempt: int) -> bool:
+        """Listens to a later attempt from now on; False when this one is not the latest."""
+        if self.ended or (self.producer is not None and attempt < self.producer[1]):
+            return False
+        self.producer = (worker, attempt)
         return True
 
     def progress(self) -> dict[int, Progress]:

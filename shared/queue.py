@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import hiredis
 import msgspec
 
-from shared import keys
+from shared import keys, log
 from shared.resp import Argument
 from shared.wire import event, task
 from shared.wire.task import Class, Task
@@ -30,6 +30,9 @@ SLACK_MS: dict[Class, int] = {"interactive": 0, "standard": 5_000, "batch": 600_
 LIFE_MS = 86_400_000
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
+
+
+logger = log.get("queue")
 
 
 class LinkLike(Protocol):
@@ -124,6 +127,7 @@ async def enqueue(
             keys.JOB + job.id,
             keys.wake(lane),
             keys.share(job.model, job.key),
+            keys.RETRY + job.id,
         ),
         (
             job.id,
@@ -134,13 +138,14 @@ async def enqueue(
             cost_ms(job),
             HORIZON_MS,
             BOUNDARY_MS,
+            (attempt or 1) - 1,
         ),
     )
     return Placed(_STATES[state], waiting)
 
 
 async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claimed]:
-    """Takes up to `free[queue]` jobs of each queue for `worker`."""
+    """Takes up to `free[queue]` jobs of each queue for `worker`; drops what is no job of ours."""
     names = list(free)
     flat = await _claim.run(
         link,
@@ -157,12 +162,18 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
         ),
     )
     claimed = []
-    for number, id_, tries, data in zip(*[iter(flat)] * 4, strict=True):
-        job = decode_job(data)
-        attempt = max(tries, job.t or 0)
-        claimed.append(
-            Claimed(names[number - 1], id_.decode(), attempt, task.decode(job.a[0]), data)
-        )
+    for number, name, tries, data in zip(*[iter(flat)] * 4, strict=True):
+        id_ = name.decode()
+        try:
+            job = decode_job(data)
+            asked = task.decode(job.a[0])
+        except msgspec.MsgspecError as error:
+            logger.error("not a job of ours, dropped", job=id_, error=str(error))
+            # Awaited, its loss of the connection would cost the other claims of this round.
+            dropped = asyncio.ensure_future(finish(link, worker, names[number - 1], id_))
+            dropped.add_done_callback(_forget)
+            continue
+        claimed.append(Claimed(names[number - 1], id_, max(tries, job.t or 0), asked, data))
     return claimed
 
 
@@ -177,7 +188,7 @@ async def renew(link: LinkLike, worker: str, jobs: dict[str, str]) -> list[str]:
 
 
 async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
-    """Re-asserts a running job after Redis may have forgotten it; False: another worker's now."""
+    """Re-asserts a running job after Redis may have forgotten it; False: a later attempt runs."""
     id_ = claimed.id
     return bool(
         await _restore.run(
@@ -232,6 +243,13 @@ async def abort(link: LinkLike, queue: str, id_: str) -> int:
 async def exists(link: LinkLike, id_: str) -> bool:
     """Whether the job still waits or runs."""
     return bool(await link.call("EXISTS", keys.JOB + id_))
+
+
+async def vanished(link: LinkLike, ids: Sequence[str]) -> set[str]:
+    """Those jobs that neither wait nor run."""
+    if not ids or await link.call("EXISTS", *(keys.JOB + id_ for id_ in ids)) == len(ids):
+        return set()
+    return {id_ for id_ in ids if not await exists(link, id_)}
 
 
 def tell(link: LinkLike, worker: str, message: event.Control) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
@@ -21,6 +21,8 @@ from shared.wire.event import LAST, Batch, Entry, decode_batch, encode
 
 BATCH = 512
 """Entries of one XADD."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of one XADD of more than one entry; a server refuses more than 512 MB."""
 STEP = 0.004
 """Seconds between two XADDs to one gateway, unless something urgent waits."""
 PATIENCE = 0.05
@@ -29,10 +31,16 @@ RETRY = 0.05
 """Seconds until a batch that found no stream is tried again."""
 GRACE = 3.0
 """Seconds without a reply stream after which its gateway is dead."""
+REMEMBERED = 60.0
+"""Seconds a dead gateway gets no second grace: each of its queued jobs would run that long."""
 KEPT = 10.0
 """Seconds an ended reply can still be sent again."""
 KEPT_REPLIES = 1024
 """Ended replies kept per gateway."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""…and what they may take, roughly."""
+ENTRY_BYTES = 256
+"""What an entry takes beside its content."""
 TRIM = 64
 """Batches read between two trims; there is one a second at least."""
 LOOK = 64
@@ -43,6 +51,14 @@ CAUGHT_UP = 500
 logger = log.get("replies")
 
 
+class Ended(NamedTuple):
+    """A reply that was sent to its end; `at` in seconds of the clock."""
+
+    at: float
+    size: int
+    entries: list[Entry]
+
+
 class Outbox:
     """What one worker has for one gateway."""
 
@@ -51,11 +67,15 @@ class Outbox:
         self.key = keys.reply(gateway)
         self.pending: list[Entry] = []
         self.open: dict[int, list[Entry]] = {}
-        self.ended: dict[int, tuple[float, list[Entry]]] = {}
+        self.ended: dict[int, Ended] = {}
+        self.kept = 0
+        """Bytes of what has ended."""
         self.sending = False
         """A flush is due, or its XADD is under way."""
         self.timer: asyncio.TimerHandle | None = None
         """…and this is when, if it is not at once."""
+        self.patient = False
+        """…for which nothing but a Started waits."""
         self.urgent = False
         self.flushed = 0.0
         self.stale = False
@@ -63,11 +83,44 @@ class Outbox:
         self.paused = False
         self.batches = 0
 
+    def end(self, stream: int, now: float) -> None:
+        entries = self.open.pop(stream)
+        size = len(encode(entries)) + ENTRY_BYTES * len(entries)
+        self.drop(stream)
+        self.ended[stream] = Ended(now, size, entries)
+        self.kept += size
+        while len(self.ended) > KEPT_REPLIES or (self.kept > KEPT_BYTES and len(self.ended) > 1):
+            self.drop(next(iter(self.ended)))
+
+    def drop(self, stream: int) -> None:
+        """Forgets an ended reply."""
+        ended = self.ended.pop(stream, None)
+        if ended is not None:
+            self.kept -= ended.size
+
+    def clear(self) -> None:
+        """Forgets everything but that nobody reads it."""
+        self.pending = []
+        self.open.clear()
+        self.ended.clear()
+        self.kept = 0
+        self.sending = self.stale = False
+
+    def next_batch(self, worker: str) -> bytes:
+        """Takes from what is pending as much as one XADD may hold, encoded."""
+        entries = self.pending[:BATCH]
+        data = encode(Batch(worker, entries))
+        while len(data) > BATCH_BYTES and len(entries) > 1:
+            entries = entries[: len(entries) // 2]
+            data = encode(Batch(worker, entries))
+        self.pending = self.pending[len(entries) :]
+        return data
+
     def rewind(self) -> None:
         """Everything that can still be sent again is pending again."""
         self.pending = [
             entry
-            for entries in (*(kept for _, kept in self.ended.values()), *self.open.values())
+            for entries in (*(ended.entries for ended in self.ended.values()), *self.open.values())
             for entry in entries
         ]
         self.stale = False
@@ -101,13 +154,15 @@ class ReplyWriter:
         outbox = self._outbox(gateway)
         if entry.index >= 0:
             outbox.open.setdefault(entry.stream, []).append(entry)
-            if isinstance(entry.item, LAST):
-                self._end(outbox, entry.stream)
+            last = isinstance(entry.item, LAST)
+            if last:
+                outbox.end(entry.stream, self._clock.now())
+        else:
+            last = False
         if outbox.stale:
             return
         outbox.pending.append(entry)
-        last = isinstance(entry.item, LAST)
-        self._schedule(outbox, entry.index == 1 or last, PATIENCE if entry.index == 0 else STEP)
+        self._schedule(outbox, entry.index == 1 or last, entry.index == 0)
 
     def forget(self, gateway: str, stream: int) -> None:
         """Drops a reply nobody waits for."""
@@ -120,18 +175,26 @@ class ReplyWriter:
         for outbox in list(self._outboxes.values()):
             if gateway is None or outbox.gateway == gateway:
                 outbox.stale = True
-                self._schedule(outbox, True, STEP)
+                self._schedule(outbox, True)
 
     def sweep(self) -> None:
         """Forgets old replies and idle gateways; to be called about once a second."""
         now = self._clock.now()
         for gateway, outbox in list(self._outboxes.items()):
-            for stream, (ended, _) in list(outbox.ended.items()):
-                if now - ended < KEPT and len(outbox.ended) <= KEPT_REPLIES:
+            for stream, ended in list(outbox.ended.items()):
+                if now - ended.at < KEPT:
                     break
-                del outbox.ended[stream]
+                outbox.drop(stream)
+            missing = outbox.missing_since
+            if missing is not None and now - missing < REMEMBERED:
+                continue
             if not outbox.open and not outbox.ended and not outbox.sending:
                 del self._outboxes[gateway]
+
+    def flows(self, gateway: str) -> bool:
+        """Whether a new reply for this gateway may begin at full speed."""
+        outbox = self._outboxes.get(gateway)
+        return outbox is None or not outbox.paused
 
     async def drained(self, timeout: float) -> None:
         """Waits until everything was handed to Redis, at most `timeout` seconds."""
@@ -147,22 +210,18 @@ class ReplyWriter:
             outbox = self._outboxes[gateway] = Outbox(gateway)
         return outbox
 
-    def _end(self, outbox: Outbox, stream: int) -> None:
-        outbox.ended[stream] = (self._clock.now(), outbox.open.pop(stream))
-        if len(outbox.ended) > KEPT_REPLIES:
-            del outbox.ended[next(iter(outbox.ended))]
-
-    def _schedule(self, outbox: Outbox, urgent: bool, patience: float) -> None:
+    def _schedule(self, outbox: Outbox, urgent: bool, patient: bool = False) -> None:
         outbox.urgent = outbox.urgent or urgent
         if outbox.sending:
-            if urgent and outbox.timer is not None:
-                outbox.timer.cancel()
-                outbox.timer = None
-                self._loop.call_soon(self._flush, outbox)
-            return
+            if outbox.timer is None or not (urgent or (outbox.patient and not patient)):
+                return
+            outbox.timer.cancel()
+            outbox.timer = None
         outbox.sending = True
-        due = max(outbox.flushed + STEP, self._loop.time() + patience - STEP)
-        if outbox.urgent or due <= self._loop.time():
+        outbox.patient = patient
+        now = self._loop.time()
+        due = now + PATIENCE if patient else outbox.flushed + STEP
+        if outbox.urgent or due <= now:
             self._loop.call_soon(self._flush, outbox)
         else:
             outbox.timer = self._loop.call_at(due, self._flush, outbox)
@@ -177,8 +236,7 @@ class ReplyWriter:
             outbox.sending = False
             self._idle.set()
             return
-        entries, outbox.pending = outbox.pending[:BATCH], outbox.pending[BATCH:]
-        data = encode(Batch(self._worker, entries))
+        data = outbox.next_batch(self._worker)
         reply = self._link.call("XADD", outbox.key, "NOMKSTREAM", "*", "b", data)
         reply.add_done_callback(lambda done: self._sent(outbox, done))
 
@@ -195,25 +253,27 @@ class ReplyWriter:
             self._look(outbox)
         outbox.sending = False
         if outbox.pending or outbox.stale:
-            self._schedule(outbox, len(outbox.pending) > BATCH, STEP)
+            self._schedule(outbox, len(outbox.pending) > BATCH)
         else:
             self._idle.set()
 
     def _failed(self, outbox: Outbox, error: BaseException | None) -> None:
         outbox.stale = True
         outbox.pending = []
-        if error is None:
+        if error is not None:
+            outbox.missing_since = None
+            if not isinstance(error, Lost):
+                logger.error("redis refused a reply", gateway=outbox.gateway, error=str(error))
+        else:
             now = self._clock.now()
             if outbox.missing_since is None:
                 outbox.missing_since = now
             elif now - outbox.missing_since > GRACE:
                 logger.warning("gateway is gone", gateway=outbox.gateway)
-                del self._outboxes[outbox.gateway]
-                outbox.sending = False
+                outbox.clear()
+                self._idle.set()
                 self._gone(outbox.gateway)
                 return
-        elif not isinstance(error, Lost):
-            logger.error("redis refused a reply", gateway=outbox.gateway, error=str(error))
         self._loop.call_later(RETRY, self._flush, outbox)
 
     def _look(self, outbox: Outbox) -> None:
@@ -249,15 +309,16 @@ class ReplyReader:
         await self._link.start()
         await self._link.wait_open(10)
         self._task = asyncio.create_task(self._read(), name="replies")
-        await asyncio.wait_for(self.ready.wait(), 10)
+        async with asyncio.timeout(10):
+            await self.ready.wait()
 
-    async def stop(self) -> None:
+    async def stop(self, link: Link) -> None:
+        """Removes the stream over another `link`: the own one may be blocked in a read."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._link.is_open:
-            await asyncio.wait([self._link.call("DEL", self._key)], timeout=1)
         await self._link.stop()
+        await asyncio.wait([link.call("DEL", self._key)], timeout=1)
 
     async def _read(self) -> None:
         while True:
@@ -284,20 +345,27 @@ class ReplyReader:
             for id_, fields in found[0][1]:
                 self._last = id_.decode()
                 if fields[0] == b"b":
-                    self._take(decode_batch(fields[1]))
+                    self._accept(fields[1])
             self._untrimmed += len(found[0][1])
             if self._untrimmed >= TRIM:
-                self._trim()
+                await self._trim()
 
-    def _trim(self) -> None:
+    def _accept(self, data: bytes) -> None:
+        """One batch that cannot be taken must not end the reading of all others."""
+        try:
+            self._take(decode_batch(data))
+        except Exception:
+            logger.exception("a batch could not be taken")
+
+    def _trim(self) -> asyncio.Future[Any]:
         """Drops what was read. By id, since a MAXLEN would drop what was not."""
         milliseconds, _, number = self._last.partition("-")
-        self._link.call("XTRIM", self._key, "MINID", f"{milliseconds}-{int(number) + 1}")
         self._untrimmed = 0
+        return self._link.call("XTRIM", self._key, "MINID", f"{milliseconds}-{int(number) + 1}")
 
     async def _keep_alive(self) -> None:
         """A stream that is not there is made; the workers then send again what it held."""
-        self._trim()
+        await self._trim()
         if not await self._link.call("PEXPIRE", self._key, keys.REPLY_MS):
             hello = await self._link.call("XADD", self._key, "*", "h", "1")
             await self._link.call("PEXPIRE", self._key, keys.REPLY_MS)

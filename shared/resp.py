@@ -19,6 +19,8 @@ Argument = bytes | str | int
 LONGEST_PAUSE = 0.5
 """Seconds between attempts to reach a server that is away."""
 CONNECT_TIMEOUT = 5.0
+LONGEST_SILENCE = 5
+"""Seconds a server may owe a reply without sending a byte; every call of ours takes one at most."""
 
 logger = log.get("redis")
 
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
+        self._heard = False
 
     def call(self, *command: Argument) -> asyncio.Future[Any]:
         """Sends one command; the future is the reply, a hiredis.ReplyError raised, or Lost.
@@ -80,13 +83,24 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def is_silent(self) -> bool:
+        """Whether a reply is owed and no byte came since this was asked last."""
+        heard, self._heard = self._heard, False
+        return not heard and bool(self._waiting)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         reader = self._reader
         reader.feed(data)
         while (reply := reader.gets()) is not Ellipsis:
+            if not self._waiting:
+                # What a server says before it was asked is why it will not serve us.
+                logger.warning("redis spoke unasked", reply=str(reply))
+                self.close()
+                return
             future = self._waiting.popleft()
             if future.done():
                 continue
@@ -131,7 +145,8 @@ class Link:
     async def wait_open(self, timeout: float) -> None:
         """Raises Lost when there is no connection within `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._open.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._open.wait()
         except TimeoutError:
             raise Lost(f"Redis did not answer within {timeout:g} s") from None
 
@@ -156,7 +171,8 @@ class Link:
         pause = 0.02
         while True:
             try:
-                connection = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT)
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    connection = await self._connect()
             except (OSError, TimeoutError, hiredis.HiredisError) as error:
                 logger.warning("cannot reach redis", link=self._name, error=str(error))
                 await asyncio.sleep(pause)
@@ -167,10 +183,23 @@ class Link:
             if self._on_open is not None:
                 self._on_open()
             self._open.set()
-            await self._lost.wait()
+            await self._until_lost(connection)
             self._connection = None
             self._open.clear()
             logger.warning("redis connection lost", link=self._name)
+
+    async def _until_lost(self, connection: Connection) -> None:
+        """A server that hangs, or a host that vanished, is left like one that hung up."""
+        silence = 0
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(1):
+                    await self._lost.wait()
+            except TimeoutError:
+                silence = silence + 1 if connection.is_silent() else 0
+                if silence >= LONGEST_SILENCE:
+                    logger.warning("redis does not answer", link=self._name)
+                    connection.close()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -184,8 +213,12 @@ class Link:
             _, connection = await loop.create_connection(
                 lambda: Connection(lost.set), address.host, address.port, ssl=address.tls or None
             )
-        for command in address.setup:
-            await connection.call(*command)
-        # A server that is still loading its data accepts connections and refuses commands.
-        await connection.call("PING")
+        try:
+            for command in address.setup:
+                await connection.call(*command)
+            # A server that is still loading its data accepts connections and refuses commands.
+            await connection.call("PING")
+        except BaseException:
+            connection.close()
+            raise
         return connection

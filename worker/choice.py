@@ -36,7 +36,7 @@ class ChoiceRun:
         self._source: Pausable | None = None
         self._broken = False
         self._assembly = None if request.streamed else Assembly()
-        self._reason = "stop"
+        self._reason: str | None = None
 
     def attach(self, source: Pausable) -> None:
         self._source = source
@@ -75,23 +75,26 @@ class ChoiceRun:
                 usage = await engine.generate(generation, self)
             except EngineLost as error:
                 logger.warning("engine lost", job=task.id, tries=tries, error=str(error))
-                if self._broken:
-                    raise EngineFailed(BROKEN) from error
-                await asyncio.sleep(PAUSE * tries)
-                continue
+                if self._reason is None:
+                    if self._broken:
+                        raise EngineFailed(BROKEN) from error
+                    await asyncio.sleep(PAUSE * tries)
+                    continue
+                # Only its counts are missing, and to go on would add text behind the end.
+                usage = Usage(completion=self._pieces + len(self._raw))
             finally:
                 if self._source is not None:
                     self._request.detach(self._source)
                     self._source = None
             if self._assembly is None:
-                self._request.emit(Finish(self._choice, self._reason, usage))
+                self._request.emit(Finish(self._choice, self._reason or "stop", usage))
             return usage
         raise EngineFailed(f"The engine broke {ENGINE_TRIES} times on this request.")
 
     def choice(self) -> Choice:
         """The whole choice of a reply that is not streamed."""
         assert self._assembly is not None
-        return self._assembly.choice(self._reason)
+        return self._assembly.choice(self._reason or "stop")
 
 
 def spread(kind: Literal["chat", "completion"], data: bytes) -> tuple[list[dict[str, Any]], int]:

@@ -30,8 +30,6 @@ logger = log.get("functions")
 async def generate(request: Request, kind: Literal["chat", "completion"]) -> None:
     task = request.claimed.task
     position = await request.position()
-    if position.broken:
-        raise EngineFailed(BROKEN)
     if position.index == 0:
         request.emit(Started(time.time()))
     bodies, per_prompt = spread(kind, task.body)
@@ -42,6 +40,8 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
         for choice, progress in enumerate(before)
         if progress.usage is None
     }
+    if runs and position.broken:
+        raise EngineFailed(BROKEN)
     usages = await together(
         [run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()]
     )

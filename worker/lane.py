@@ -11,6 +11,7 @@ import contextlib
 from typing import Any
 
 import hiredis
+import redis
 from arq.connections import RedisSettings, create_pool
 from arq.worker import Worker, func
 
@@ -160,32 +161,45 @@ class Lane(Worker):
             self._claiming = None
 
     def _begin(self, claimed: Claimed) -> None:
+        before = self._running.get(claimed.id)
+        if before is not None:
+            # Its lease ran out unnoticed, as when this process stood still, and we took it again.
+            before.stop("lost")
+            latest = before.claimed.attempt
+            claimed = claimed._replace(attempt=max(claimed.attempt, latest + 1))
         self._busy[claimed.queue] += 1
         request = Request(claimed, self.name, self._writer, self._residents, self._clock)
+        if not self._writer.flows(claimed.task.gateway):
+            request.set_flow(False)
         self._running[claimed.id] = request
-        task = asyncio.create_task(self._run(request), name=claimed.id)
-        self.tasks[claimed.id] = task
-        request.task = task
+        self.tasks[claimed.id] = asyncio.create_task(self._run(request), name=claimed.id)
 
     async def _run(self, request: Request) -> None:
         claimed = request.claimed
         try:
-            if self.max_tries and claimed.attempt > self.max_tries:
-                await request.give_up()
-            else:
-                function = self.functions[claimed.task.kind]
-                await function.coroutine({**self.ctx, "request": request})
-            self.jobs_complete += 1
+            if request.reason is None:
+                request.task = asyncio.current_task()
+                await self._call(request)
+                self.jobs_complete += 1
         except asyncio.CancelledError:
             self.jobs_failed += request.reason == "cancelled"
         finally:
-            del self._running[claimed.id]
-            del self.tasks[claimed.id]
+            if self._running.get(claimed.id) is request:
+                del self._running[claimed.id]
+                del self.tasks[claimed.id]
             self._busy[claimed.queue] -= 1
             if not request.over:
                 self._writer.forget(claimed.task.gateway, claimed.task.stream)
             await self._settle(request)
             self._want()
+
+    async def _call(self, request: Request) -> None:
+        claimed = request.claimed
+        if self.max_tries and claimed.attempt > self.max_tries:
+            await request.give_up()
+        else:
+            function = self.functions[claimed.task.kind]
+            await function.coroutine({**self.ctx, "request": request})
 
     async def _settle(self, request: Request) -> None:
         """Takes the job off the queue, or hands it back, by why it stopped."""
@@ -217,7 +231,7 @@ class Lane(Worker):
         while True:
             try:
                 await step()
-            except (Lost, hiredis.HiredisError, ConnectionError, OSError) as error:
+            except (OSError, hiredis.HiredisError, redis.RedisError) as error:
                 logger.warning("redis is away", step=step.__name__, error=str(error))
             await asyncio.sleep(1)
 
@@ -250,6 +264,7 @@ class Lane(Worker):
                 request.set_flow(flows)
 
     async def _hand_back(self) -> None:
+        self._stop.set()
         if self._claiming is not None:
             await asyncio.wait([self._claiming], timeout=1)
         tasks = list(self.tasks.values())

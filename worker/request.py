@@ -21,8 +21,10 @@ from shared.wire.event import (
 from worker.engines.base import Pausable
 from worker.residents import Residents
 
-WAIT_FOR_POSITION = 5.0
-"""Seconds a later attempt waits to hear how far the reply got; silence means nobody wants it."""
+ASK_AGAIN = 1.0
+"""Seconds until a question is repeated: it or its answer went down with a connection."""
+WAIT_FOR_POSITION = 5
+"""Times a later attempt asks how far the reply got; silence means nobody wants it."""
 
 Reason = Literal["cancelled", "lost", "released"]
 logger = log.get("request")
@@ -65,10 +67,11 @@ class Request:
         self._writer.put(task.gateway, entry)
 
     def stop(self, reason: Reason) -> None:
-        """Ends the run from outside; the first reason given stands."""
-        if self.reason is None and self.task is not None:
+        """Ends the run from outside, begun or not; the first reason given stands."""
+        if self.reason is None:
             self.reason = reason
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
     def set_flow(self, flows: bool) -> None:
         """Holds the engine's output back while the gateway is behind."""
@@ -96,16 +99,17 @@ class Request:
         task = self.claimed.task
         if self.claimed.attempt == 1:
             return Position(task.id, 1, 0, {})
-        self._writer.put(task.gateway, Entry(task.stream, self.claimed.attempt, -1, Where()))
-        try:
-            async with asyncio.timeout(WAIT_FOR_POSITION):
-                position = await self._position
-        except TimeoutError:
-            logger.info("nobody waits for this job", job=task.id)
-            self.reason = self.reason or "cancelled"
-            raise asyncio.CancelledError from None
-        self._index = position.index
-        return position
+        where = Entry(task.stream, self.claimed.attempt, -1, Where())
+        for _ in range(WAIT_FOR_POSITION):
+            self._writer.put(task.gateway, where)
+            done, _ = await asyncio.wait([self._position], timeout=ASK_AGAIN)
+            if done:
+                position = self._position.result()
+                self._index = position.index
+                return position
+        logger.info("nobody waits for this job", job=task.id)
+        self.reason = self.reason or "cancelled"
+        raise asyncio.CancelledError
 
     async def give_up(self) -> None:
         """Ends a job that was tried too often."""
@@ -114,16 +118,23 @@ class Request:
         self.emit(EngineFailed(f"The request failed {tries} times; giving up.").failed())
 
     async def answer(self, work: Coroutine[Any, Any, None]) -> None:
-        """Awaits `work` within the deadline and turns every error into the reply's last item."""
+        """Awaits `work` within the deadline and turns every error into the reply's last item.
+
+        A run that was stopped says nothing: what breaks while it ends is not the caller's error.
+        """
         task = self.claimed.task
         left = (task.deadline_ms - self._clock.wall_ms()) / 1000
         try:
             async with asyncio.timeout(max(0.0, left)):
                 await work
         except TimeoutError:
-            self.emit(RequestTimeout("The request took longer than allowed.").failed())
+            self._fail(RequestTimeout("The request took longer than allowed."))
         except HubError as error:
-            self.emit(error.failed())
+            self._fail(error)
         except Exception as error:
             logger.exception("request failed", job=task.id)
-            self.emit(EngineFailed(f"Internal error: {type(error).__name__}.").failed())
+            self._fail(EngineFailed(f"Internal error: {type(error).__name__}."))
+
+    def _fail(self, error: HubError) -> None:
+        if self.reason is None:
+            self.emit(error.failed())

@@ -69,7 +69,9 @@ class Residents:
             return resident.engine
         resident.ready.clear()
         try:
-            await asyncio.wait_for(resident.ready.wait(), WAIT_FOR_ENGINE)
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes with the event.
+            async with asyncio.timeout(WAIT_FOR_ENGINE):
+                await resident.ready.wait()
         except TimeoutError:
             why = resident.why or "it is still loading"
             raise ModelUnavailable(
@@ -84,6 +86,10 @@ class Residents:
                 await resident.engine.start()
             except EngineFailed as error:
                 self._failed(resident, error)
+                continue
+            except Exception as error:
+                logger.exception("engine start broke", model=resident.name)
+                self._failed(resident, EngineFailed(f"Internal error: {type(error).__name__}."))
                 continue
             resident.state, resident.failures, resident.why = "ready", 0, ""
             resident.ready.set()

@@ -1,5 +1,6 @@
 -- Prolongs a worker's leases and forgets old cancellations.
--- A lease that ran out but that nobody took is simply taken again.
+-- A lease that ran out but that nobody took is simply taken again. One of a cancelled job is lost:
+-- the worker was told, but that may have gone down with a connection.
 -- KEYS: abort set, then one queue per job        ARGV: worker, lease ms, prefixes (in-progress, job),
 --                                                      id…
 -- Returns the ids whose lease is no longer this worker's.
@@ -11,7 +12,8 @@ for i = 2, #KEYS do
   local id = ARGV[3 + i]
   local lease = ARGV[3] .. id
   local owner = redis.call('GET', lease)
-  if owner == ARGV[1] or (not owner and redis.call('EXISTS', ARGV[4] .. id) == 1) then
+  local ours = owner == ARGV[1] or (not owner and redis.call('EXISTS', ARGV[4] .. id) == 1)
+  if ours and not redis.call('ZSCORE', KEYS[1], id) then
     redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
     redis.call('ZADD', KEYS[i], now + ARGV[2], id)
   else

@@ -1,10 +1,10 @@
 -- After a cut, puts a job that is still running back as if Redis had never forgotten it.
 -- KEYS: queue, job, in-progress, retry        ARGV: id, job bytes, life ms, worker, lease ms, attempt
--- Returns 1, or 0 when another worker has it by now.
+-- Who claimed a job that Redis had forgotten was running has no later attempt, and gives way.
+-- Returns 1, or 0 when a later attempt has begun.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local owner = redis.call('GET', KEYS[3])
-if owner and owner ~= ARGV[4] then return 0 end
+if tonumber(redis.call('GET', KEYS[4]) or 0) > tonumber(ARGV[6]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
 redis.call('SET', KEYS[4], ARGV[6], 'EX', 88400)

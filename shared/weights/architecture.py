@@ -40,6 +40,8 @@ def parameters(config: Config) -> int:
             f"The shapes of {config.family} are not known, and there are no safetensors files to"
             f" read them from. Known: {', '.join(ARCHITECTURES)}."
         )
+    if config.composite:
+        raise WeightsError("A model with more than a text part needs the safetensors files.")
     hidden, wide, layers, heads, vocabulary = config.need(
         "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"
     )

@@ -62,6 +62,8 @@ class Config(msgspec.Struct, kw_only=True):
     torch_dtype: str | None = None
     dtype: str | None = None
     quantization_config: dict[str, Any] | None = None
+    composite: bool = False
+    """Whether it is the text part of a model that has others, such as a vision tower."""
 
     @property
     def type(self) -> str | None:
@@ -100,7 +102,9 @@ def read(path: Path) -> Config:
         )
     # The outer part names what holds for the whole: types, quantisation.
     kept = ("torch_dtype", "dtype", "quantization_config", "architectures", "model_type")
-    merged = {key: raw[key] for key in kept if key in raw} | inner
+    merged = {key: raw[key] for key in kept if key in raw}
+    merged |= {key: value for key, value in inner.items() if value is not None}
+    merged["composite"] = inner is not raw
     try:
         return msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:

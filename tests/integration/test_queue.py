@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -242,6 +243,16 @@ async def test_a_job_queued_again_remembers_its_attempts(link: Link) -> None:
     await put(link, task("job-1"), attempt=3)
     (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
     assert claimed.attempt == 3
+    await expire_lease(link, "job-1")
+    (claimed,) = await queue.claim(link, "wk-2", {QUEUE: 1})
+    assert claimed.attempt == 4
+
+
+async def test_jobs_that_are_nowhere_are_found_out(link: Link) -> None:
+    await put(link, task("job-1"))
+    assert await queue.vanished(link, []) == set()
+    assert await queue.vanished(link, ["job-1"]) == set()
+    assert await queue.vanished(link, ["job-1", "job-2"]) == {"job-2"}
 
 
 async def test_a_job_whose_data_expired_leaves_the_queue(link: Link) -> None:
@@ -284,3 +295,47 @@ async def test_lines_are_counted_and_timed(link: Link) -> None:
     assert (await queue.waiting(link, [QUEUE]))[QUEUE] == queue.Line(0, 0)
     await expire_lease(link, "job-1")
     assert (await queue.waiting(link, [QUEUE]))[QUEUE].waiting == 1
+
+    async with asyncio.timeout(5):
+        while not (taken := await take(link)):
+            pass  # arq rounds its clock, so the job may be due in half a millisecond
+    assert taken == ["job-1"]
+
+
+async def test_what_is_no_job_of_ours_is_dropped_and_holds_up_nothing(
+    link: Link, arq: ArqRedis
+) -> None:
+    await put(link, task("before"))
+    await arq.enqueue_job("unknown", 1, _job_id="foreign")
+    await arq.enqueue_job("chat", b"not a task", _job_id="broken")
+    await put(link, task("after", key="bob"))
+    taken: list[str] = []
+    async with asyncio.timeout(5):
+        while await link.call("ZCARD", QUEUE) > 2:
+            taken += await take(link)
+    assert sorted(taken) == ["after", "before"]
+    assert await names(link, "arq:job:*") == {"arq:job:before", "arq:job:after"}
+
+
+async def test_a_lost_cancellation_is_heard_at_the_next_renewal(link: Link) -> None:
+    await put(link, task("job-1"))
+    await take(link)
+    await queue.abort(link, QUEUE, "job-1")
+    await link.call("DEL", keys.control("wk-1"))
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == ["job-1"]
+    await expire_lease(link, "job-1")
+    assert await take(link) == []
+    assert not await names(link, "arq:*")
+
+
+async def test_who_claimed_what_redis_had_forgotten_was_running_gives_way(link: Link) -> None:
+    """As when the last second of its file is lost: the job is there, its lease is not."""
+    await put(link, task("job-1"))
+    (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
+    await expire_lease(link, "job-1")
+    await link.call("DEL", keys.RETRY + "job-1")
+    (again,) = await queue.claim(link, "wk-2", {QUEUE: 1})
+    assert again.attempt == claimed.attempt
+    assert await queue.restore(link, "wk-1", claimed)
+    assert await queue.renew(link, "wk-2", {"job-1": QUEUE}) == ["job-1"]
+    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []

@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.nvml.card import FakeNvml
+from worker import choice
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two engines."""
+    monkeypatch.setattr(choice, "PAUSE", 0.0)
 
 
 @pytest.fixture
