@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.estimate import Estimate
+from shared.footprint import SETTLED, Footprint, reserve
+
+ESTIMATE = Estimate(
+    engine="llamacpp",
+    device="cpu",
+    context=4096,
+    parallel=4,
+    weights=1000,
+    kv_cache=500,
+    activations=100,
+    logits=10,
+    runtime=90,
+    adapters=50,
+    margin=50,
+    filling=110,
+)
+
+
+def footprint(loaded: int, peak: int, requests: int, **more: int) -> Footprint:
+    values = {"weights": 1000, "adapters": 50} | more
+    return Footprint(loaded=loaded, peak=peak, requests=requests, **values)
+
+
+def test_the_first_load_takes_the_estimate() -> None:
+    taken = reserve(ESTIMATE, None)
+    assert (taken.bytes, taken.basis, taken.measured) == (1800, "estimated", None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "bytes", "basis"),
+    [
+        (footprint(1500, 1500, 0), 1642, "loaded"),
+        (footprint(1500, 1700, SETTLED - 1), 1734, "loaded"),
+        (footprint(1500, 1550, SETTLED), 1581, "measured"),
+        (footprint(1500, 1550, SETTLED, adapters=0), 1631, "measured"),
+        (footprint(1500, 1550, SETTLED, weights=999), 1800, "estimated"),
+    ],
+)
+def test_the_next_load_takes_what_was_measured(seen: Footprint, bytes: int, basis: str) -> None:
+    taken = reserve(ESTIMATE, seen)
+    assert (taken.bytes, taken.basis, taken.estimated) == (bytes, basis, 1800)
