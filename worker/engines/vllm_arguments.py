@@ -53,8 +53,6 @@ def command(
         *("--max-model-len", str(model.context), "--max-num-seqs", str(model.parallel)),
         *("--dtype", "float32" if on_cpu and model.dtype == "auto" else model.dtype),
         *("--enable-prompt-tokens-details", "--disable-uvicorn-access-log"),
-        # Small models fill a JSON answer with white space until nothing else fits.
-        *("--structured-outputs-config", '{"disable_any_whitespace": true}'),
         *(("--enforce-eager",) if on_cpu else ("--enable-sleep-mode",)),
     ]
     if model.quantization is not None:
