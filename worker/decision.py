@@ -32,7 +32,8 @@ class Decision(Line, frozen=True, kw_only=True):
     before: Device
 
 
-encode = msgspec.json.Encoder(order="deterministic").encode
+encode = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(Occasion).decode
 decode = msgspec.json.Decoder(Decision).decode
 
 
@@ -46,7 +47,7 @@ def record(number: int, wall_ms: int, before: Device, event: Occasion, out: Outc
         effects=out.effects,
         next_at=out.next_at,
         after=hashlib.sha256(encode(out.after)).hexdigest()[:16],
-        event=event,
+        event=decode_event(encode(event)),
         before=before,
     )
 
@@ -96,8 +97,7 @@ def show(decision: Decision) -> str:
                 f" {slot.count} waiting, unused for {before.now - slot.used:.1f} s"
                 + (", pinned" if slot.pinned else "")
             )
-    for effect in decision.effects:
-        lines.append(f"{type(effect).__name__.lower():<9} {say(effect)}")
+    lines += [f"{type(e).__name__.lower():<9} {say(e)}" for e in decision.effects]
     return "\n".join(lines)
 
 

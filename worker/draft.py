@@ -16,7 +16,7 @@ class Draft:
     """Lives for one call of `scheduler.decide`; the Device it came from is left as it was."""
 
     def __init__(self, device: Device, at: float) -> None:
-        self.now = max(device.now, at)
+        self.now = max(device.now, float(at))
         self.rules = device.rules
         self.slots: dict[str, Slot] = dict(device.slots)
         self.capacity = device.capacity

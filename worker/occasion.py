@@ -167,7 +167,7 @@ def take(draft: Draft, event: Occasion) -> None:
 def take_request(draft: Draft, event: Arrived | Waiting | Ended) -> None:
     slot = draft.slots[event.model]
     if isinstance(event, Ended):
-        keep = slot.keep if event.keep_alive is None else event.keep_alive
+        keep = slot.keep if event.keep_alive is None else float(event.keep_alive)
         healthy = event.answered and not slot.dead
         draft.update(
             event.model,
@@ -180,7 +180,7 @@ def take_request(draft: Draft, event: Arrived | Waiting | Ended) -> None:
     waiting = dict(slot.waiting)
     known = waiting.pop(event.service, Waiters(0, draft.now))
     if isinstance(event, Waiting):
-        known = Waiters(event.count, event.oldest)
+        known = Waiters(event.count, float(event.oldest))
     else:
         known = Waiters(known.count + 1, known.oldest)
     if known.count:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from shared.settings import SettingsError
 from shared.wire.task import Class
@@ -66,6 +67,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host_size: int = 0
     """Host bytes it takes while asleep."""
     wake_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A whole number would come back from JSON as another value's bytes.
+        for field in ("load_seconds", "keep_alive", "wake_seconds"):
+            force_setattr(self, field, float(getattr(self, field)))
 
 
 class Waiters(msgspec.Struct, frozen=True):
@@ -207,10 +213,11 @@ def device(
     """The state of a device before its first event; raises SettingsError for too much pinned."""
     check_pinned(plans, pinned, capacity)
     slots = {
-        name: Slot(plan=plan, since=now, used=now, pinned=name in pinned)
+        name: Slot(plan=plan, since=float(now), used=float(now), pinned=name in pinned)
         for name, plan in plans.items()
     }
-    return Device(capacity=capacity, slots=slots, host=host, now=now, rules=rules or Rules())
+    exact = msgspec.convert(msgspec.to_builtins(rules or Rules()), Rules)
+    return Device(capacity=capacity, slots=slots, host=host, now=float(now), rules=exact)
 
 
 def check_pinned(plans: Mapping[str, Plan], pinned: frozenset[str], capacity: int) -> None:

@@ -93,7 +93,7 @@ def answer(draft: Draft, name: str) -> None:
         draft.wake_at(waiters.oldest + limit)
         if waiters.oldest + limit <= draft.now:
             why = reason.expired(name, draft.device(), limit)
-            before = draft.now - limit
+            before = max(draft.now - limit, waiters.oldest)
             draft.effects.append(Refuse(name, "expired", why, limit, service, before))
             del waiting[service]
             if waiters.count > 1:
