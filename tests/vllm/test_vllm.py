@@ -316,7 +316,7 @@ async def break_a_stream(vllm: Vllm, victim: int) -> str:
 
 
 def named(vllm: Vllm, word: bytes) -> int:
-    """The one process of vLLM's own that calls itself `word`; our child around it does not count."""
+    """The one process of vLLM's own that calls itself `word`."""
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in vllm.pids()}
     found = [pid for pid, line in lines.items() if word in line and b"vllm_child" not in line]
     assert len(found) == 1, lines
