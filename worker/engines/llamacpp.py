@@ -184,8 +184,12 @@ class Request:
             shaped = shape.chat(generation.body, tools=self._server.tools)
         else:
             shaped = shape.completion(generation.body, len(generation.resume))
-        if self._adapter is not None:
-            shaped.body["lora"] = [{"id": self._adapter, "scale": 1.0}]
+        if self._server.adapters:
+            # All are named every time: without, a slot goes on with the last request's.
+            shaped.body["lora"] = [
+                {"id": at, "scale": float(at == self._adapter)}
+                for at in range(len(self._server.adapters))
+            ]
         if generation.kind == "completion" and isinstance(shaped.body["prompt"], list):
             check_ids(shaped.body["prompt"], self._server.sizes.n_vocab, "prompt")
         return shaped

@@ -212,7 +212,8 @@ class LlamaServer:
             parallel=self._model.parallel,
             threads=self._model.threads or max(1, (os.cpu_count() or 2) // 2),
             embedding=embedding,
-            prompt_cache=0 if embedding else PROMPT_CACHE,
+            # Prompts in that cache do not tell which adapter they were read with.
+            prompt_cache=0 if embedding or self.adapters else PROMPT_CACHE,
             adapters=[str(file) for file in self.adapters.values()],
         )
         argv = [sys.executable, "-m", "worker.engines.llamacpp_child"]
