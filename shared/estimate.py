@@ -88,7 +88,12 @@ def estimate(weights: Weights, load: Load) -> Estimate:
     formula = {"llamacpp": llamacpp, "vllm": vllm, "transformers": transformers}[load.engine]
     found = formula(weights, load)
     margin = int(found.total * MARGIN[load.engine])
-    return msgspec.structs.replace(found, margin=margin, notes=(*weights.notes, *found.notes))
+    return msgspec.structs.replace(
+        found,
+        margin=margin,
+        filling=found.filling + margin if found.filling else 0,
+        notes=(*weights.notes, *found.notes),
+    )
 
 
 def llamacpp(weights: Weights, load: Load) -> Estimate:

@@ -52,11 +52,11 @@ def url(postgres: Settings, empty_database_url: str) -> str:
 def test_up_down_up(url: str) -> None:
     config = alembic(own(url))
     command.upgrade(config, "head")
-    assert tables(url) == {"alembic_version", "api_key"}
+    assert tables(url) == {"alembic_version", "api_key", "footprint"}
     command.downgrade(config, "base")
     assert tables(url) == {"alembic_version"}
     migrate.run(own(url))
-    assert tables(url) == {"alembic_version", "api_key"}
+    assert tables(url) == {"alembic_version", "api_key", "footprint"}
     migrate.run(own(url))
 
 
