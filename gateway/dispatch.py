@@ -179,15 +179,15 @@ class Dispatch:
             missing["redis"] = "no connection"
         if self._stopping:
             missing["gateway"] = "shutting down"
-        states = {name: state for w in self.workers() for name, state in w.models.items()}
         lanes = {w.lane for w in self.workers()}
         for entry in self._catalog:
             if entry.model.lane not in lanes:
                 missing[f"worker {entry.model.lane}"] = "not running"
-            elif states.get(entry.name) not in ("ready", "failed"):
-                missing[f"model {entry.name}"] = states.get(entry.name, "unknown to its worker")
-        if states and "ready" not in states.values() and not missing:
+        states = self.states().values()
+        if not missing and all(state == "failed" for state in states):
             missing["models"] = "none could be started"
+        elif not missing and all(state in ("loading", "failed") for state in states):
+            missing["models"] = "still loading"
         return missing
 
     def states(self) -> dict[str, str]:

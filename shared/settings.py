@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from shared.size import parse_size
 from shared.vllm import OURS, RANKS
 
 PREFIX = "AIHUB_"
@@ -70,6 +72,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """llamacpp, vllm: CPU threads; default: half the cores, at least one."""
     lane: str = "cpu"
     """The worker that serves it."""
+    keep_alive: float = 300.0
+    """Seconds it stays loaded after its last request; 0: not at all, negative: for ever."""
+    pin: bool = False
+    """Loaded at the start and never evicted."""
+    preload: bool = True
+    """Loaded at the start, as far as the models before it leave room."""
     token_input: Literal["own", "cl100k"] = "own"
     """embedding: whose token ids an array of integers holds."""
     adapters: dict[str, str] = {}
@@ -110,6 +118,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway processes."""
     lane: str = "cpu"
     """The name of this machine's worker; models name the lane that serves them."""
+    device: str = "cpu"
+    """What this machine's worker loads models on: cpu, or cuda:0 and so on."""
+    memory: str | None = None
+    """How much of the device's memory models may take together, e.g. 12GiB; default: all."""
     queue_limit: int = 64
     """Requests that may wait for one model before callers get 429."""
     max_body: int = 16 * 1024 * 1024
@@ -144,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.redis_url or f"unix://{self.sockets}/valkey.sock"
 
 
+DEVICE = re.compile(r"cpu|cuda:\d+")
 NEEDED = {"llamacpp": ("file",), "openai": ("url",), "vllm": ("weights", "python")}
 LOWEST = {"context": 16, "parallel": 1, "tensor_parallel": 1, "max_loras": 1}
 
@@ -246,6 +259,15 @@ def check(settings: Settings) -> Settings:
                 f"{key}, or {PREFIX}{key.upper()}: {value} is out of range."
                 f" Allowed: {low} to {high}."
             )
+    if not DEVICE.fullmatch(settings.device):
+        raise SettingsError(
+            f"device, or {PREFIX}DEVICE: {settings.device!r} is unknown. Allowed: cpu, cuda:0, …"
+        )
+    if settings.memory is not None:
+        try:
+            parse_size(settings.memory)
+        except ValueError as error:
+            raise SettingsError(f"memory, or {PREFIX}MEMORY: {error}") from error
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
     for key, allowed in schemes.items():
         value = getattr(settings, key)

@@ -64,7 +64,7 @@ class ChoiceRun:
         """Generates the choice, going on where the last engine stopped when one breaks."""
         task = self._request.claimed.task
         for tries in range(1, ENGINE_TRIES + 1):
-            engine = await self._request.residents.engine(task.model)
+            engine = await self._request.engine()
             generation = Generation(
                 kind=kind,
                 body=body,

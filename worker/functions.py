@@ -7,7 +7,7 @@ import time
 from typing import Any, Literal
 
 from shared import log
-from shared.errors import EngineFailed
+from shared.errors import EngineFailed, HubError
 from shared.wire.event import Answer, Done, Progress, Started, Usage
 from worker.choice import (
     BROKEN,
@@ -27,13 +27,20 @@ NOTHING = Progress("", 0)
 logger = log.get("functions")
 
 
+def keep_alive(bodies: list[dict[str, Any]]) -> float | None:
+    """Takes out what a request says of its model's stay: seconds, as Ollama's callers send it."""
+    given = [body.pop("keep_alive", None) for body in bodies]
+    return float(given[0]) if given and isinstance(given[0], int | float) else None
+
+
 async def generate(request: Request, kind: Literal["chat", "completion"]) -> None:
     task = request.claimed.task
     position = await request.position()
     if position.index == 0:
         request.emit(Started(time.time()))
     bodies, per_prompt = spread(kind, task.body)
-    defaults = request.residents.defaults(task.model)
+    defaults = request.defaults
+    request.keep_alive = keep_alive(bodies)
     before = [position.choices.get(choice, NOTHING) for choice in range(len(bodies))]
     runs = {
         choice: ChoiceRun(request, choice, progress)
@@ -54,6 +61,12 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
         request.emit(Done(usage))
     else:
         request.emit(Answer([run.choice() for run in runs.values()], usage))
+
+
+async def refuse(request: Request, error: HubError) -> None:
+    """Tells who waits that the model cannot be had."""
+    await request.position()
+    raise error
 
 
 async def chat(ctx: dict[str, Any]) -> None:
@@ -85,7 +98,7 @@ async def embed(request: Request) -> None:
     if inputs and isinstance(inputs[0], int):
         inputs = [inputs]
     for tries in range(1, ENGINE_TRIES + 1):
-        engine = await request.residents.engine(task.model)
+        engine = await request.engine()
         try:
             request.emit(await engine.embed(inputs, body.get("dimensions")))
         except EngineLost as error:

@@ -18,19 +18,25 @@ from arq.worker import Worker, func
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog
 from shared.clock import Clock, SystemClock
+from shared.errors import HubError
 from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Position, Resend, decode_control
-from worker.functions import chat, completion, embedding
+from worker import occasion
+from worker.functions import chat, completion, embedding, refuse
+from worker.loop import Grant, Loop
 from worker.presence import Presence
 from worker.request import Request
-from worker.residents import Residents
 
 POLL_SECONDS = 1
 """How long a lost wake-up can delay a job."""
 STOP_SECONDS = 3.0
+REFUSED_AT_ONCE = 256
+"""Jobs taken off a queue in one call to be refused."""
+NO_RUN = -1
+"""The run of an engine that those who are refused have a place in."""
 
 logger = log.get("lane")
 
@@ -42,35 +48,36 @@ class Lane(Worker):
         self,
         settings: Settings,
         catalog: Catalog,
-        residents: Residents,
+        loop: Loop,
         clock: Clock | None = None,
     ) -> None:
         self.name = ids.process("wk")
         self.lane = settings.lane
         self._clock = clock or SystemClock()
-        self._places = {
-            keys.queue(entry.name): entry.model.parallel for entry in catalog.lane(self.lane)
-        }
+        entries = catalog.lane(self.lane)
+        self._models = {keys.queue(entry.name): entry.name for entry in entries}
+        self._preload = [entry.name for entry in entries if entry.model.preload]
         super().__init__(
             functions=[func(f, name=f.__name__) for f in (chat, completion, embedding)],
             queue_name=keys.queue(self.lane),
             redis_settings=RedisSettings.from_dsn(settings.redis),
             job_serializer=queue.serialize,
             job_deserializer=queue.deserialize,
-            max_jobs=sum(self._places.values()),
+            max_jobs=sum(entry.model.parallel for entry in entries),
             health_check_interval=5,
             handle_signals=False,
         )
-        self._residents = residents
+        self._loop = loop
         self._link = Link(settings.redis, "commands", self._reconnected)
         self._listening = Link(settings.redis, "wake")
         self._writer = ReplyWriter(
             self._link, self.name, self._clock, self._gateway_gone, self._set_flow
         )
         self._running: dict[str, Request] = {}
-        self._busy = dict.fromkeys(self._places, 0)
+        self._admitted = dict.fromkeys(self._models, 0)
+        """Places in engines that were given to requests not yet taken from their queue."""
+        self._refusing: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._wanted = False
         self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
@@ -89,13 +96,17 @@ class Lane(Worker):
             job_deserializer=self.job_deserializer,
             default_queue_name=self.queue_name,
         )
-        await self._presence.take_over(list(self._places))
+        await self._presence.take_over(list(self._models))
+        self._loop.open(self, self._preload)
         loops = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
             asyncio.create_task(self._every_second(self._beat), name="beat"),
+            asyncio.create_task(self._every_second(self._count), name="count"),
         ]
-        logger.info("lane open", lane=self.lane, worker=self.name, places=self._places)
+        logger.info(
+            "lane open", lane=self.lane, worker=self.name, models=list(self._loop.residents)
+        )
         stopped = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
         for loop in loops:
@@ -121,8 +132,28 @@ class Lane(Worker):
             if found is not None and found[0].decode() == names[0]:
                 for message in found[1]:
                     self._obey(message)
-            else:
-                self._want()
+            elif found is not None:
+                for name in found[1]:
+                    self._arrived(name.decode())
+
+    def _arrived(self, name: str) -> None:
+        model = self._models.get(name)
+        if model is not None:
+            self._loop.post(occasion.Arrived(self._clock.now(), model, "interactive"))
+
+    async def _count(self) -> None:
+        """Tells the loop what the lines really are: wake-ups can be lost, callers leave.
+
+        A class's slack is in how long its first job is overdue, so one class says it all.
+        """
+        lines = await queue.waiting(self._link, list(self._models))
+        now = self._clock.now()
+        for name, line in lines.items():
+            model = self._models[name]
+            count = max(0, line.waiting - self._admitted[name])
+            if count or self._loop.slot(model).count:
+                oldest = now - line.overdue_ms / 1000
+                self._loop.post(occasion.Waiting(now, model, "interactive", count, oldest))
 
     def _obey(self, message: bytes) -> None:
         control = decode_control(message)
@@ -137,38 +168,61 @@ class Lane(Worker):
         elif isinstance(control, Position):
             request.tell_position(control)
 
-    def _want(self) -> None:
-        """Asks for a round of claims; one that is under way is followed by another."""
-        self._wanted = True
+    def admit(self, model: str, count: int) -> None:
+        """Takes so many waiting requests; a round of claims under way is followed by another."""
+        self._admitted[keys.queue(model)] += count
         if self._claiming is None and not self._stop.is_set():
             self._claiming = asyncio.create_task(self._claim())
 
+    def refuse(self, model: str, error: HubError) -> None:
+        """Takes all who wait for a model off its queue with an error."""
+        task = asyncio.create_task(self._refuse(model, error))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
+
     async def _claim(self) -> None:
         try:
-            while self._wanted and not self._stop.is_set():
-                self._wanted = False
-                free = {
-                    name: places - self._busy[name]
-                    for name, places in self._places.items()
-                    if places > self._busy[name]
-                }
-                if free:
-                    for claimed in await queue.claim(self._link, self.name, free):
-                        self._begin(claimed)
-        except (Lost, hiredis.HiredisError) as error:
-            logger.warning("cannot claim", error=str(error))
+            while not self._stop.is_set():
+                places = {name: count for name, count in self._admitted.items() if count}
+                if not places:
+                    break
+                await self._take(places)
         finally:
             self._claiming = None
 
-    def _begin(self, claimed: Claimed) -> None:
+    async def _take(self, places: dict[str, int]) -> None:
+        """Fills places in engines; those that nobody came for are given back."""
+        claimed: list[Claimed] = []
+        try:
+            claimed = await queue.claim(self._link, self.name, places)
+        except (Lost, hiredis.HiredisError) as error:
+            logger.warning("cannot claim", error=str(error))
+        for job in claimed:
+            self._begin(job, self._loop.grant(self._models[job.queue]))
+        for name, count in places.items():
+            self._admitted[name] -= count
+            left = count - sum(job.queue == name for job in claimed)
+            if left:
+                self._loop.give_back(self._models[name], left)
+
+    async def _refuse(self, model: str, error: HubError) -> None:
+        name = keys.queue(model)
+        try:
+            while claimed := await queue.claim(self._link, self.name, {name: REFUSED_AT_ONCE}):
+                for job in claimed:
+                    self._begin(job, Grant(model, NO_RUN), error)
+        except (Lost, hiredis.HiredisError) as lost:
+            logger.warning("cannot refuse", model=model, error=str(lost))
+
+    def _begin(self, claimed: Claimed, grant: Grant, refusal: HubError | None = None) -> None:
         before = self._running.get(claimed.id)
         if before is not None:
             # Its lease ran out unnoticed, as when this process stood still, and we took it again.
             before.stop("lost")
             latest = before.claimed.attempt
             claimed = claimed._replace(attempt=max(claimed.attempt, latest + 1))
-        self._busy[claimed.queue] += 1
-        request = Request(claimed, self.name, self._writer, self._residents, self._clock)
+        request = Request(claimed, self.name, self._writer, self._loop, grant, self._clock)
+        request.refusal = refusal
         if not self._writer.flows(claimed.task.gateway):
             request.set_flow(False)
         self._running[claimed.id] = request
@@ -187,16 +241,17 @@ class Lane(Worker):
             if self._running.get(claimed.id) is request:
                 del self._running[claimed.id]
                 del self.tasks[claimed.id]
-            self._busy[claimed.queue] -= 1
             if not request.over:
                 self._writer.forget(claimed.task.gateway, claimed.task.stream)
+            await request.leave()
             await self._settle(request)
-            self._want()
 
     async def _call(self, request: Request) -> None:
         claimed = request.claimed
         if self.max_tries and claimed.attempt > self.max_tries:
             await request.give_up()
+        elif request.refusal is not None:
+            await request.answer(refuse(request, request.refusal))
         else:
             function = self.functions[claimed.task.kind]
             await function.coroutine({**self.ctx, "request": request})
@@ -224,7 +279,9 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
-        await self._presence.beat(len(self._running), self._residents.states())
+        await self._presence.beat(
+            len(self._running), {name: slot.state for name, slot in self._loop.state.slots.items()}
+        )
         await self.heart_beat()
 
     async def _every_second(self, step: Any) -> None:
@@ -242,7 +299,6 @@ class Lane(Worker):
             self._restoring.add(task)
             task.add_done_callback(self._restoring.discard)
         self._writer.resend()
-        self._want()
 
     async def _restore(self, request: Request) -> None:
         try:

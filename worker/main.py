@@ -1,47 +1,71 @@
-"""The worker process: wires settings, engines and the lane together."""
+"""The worker process: wires settings, device, engines, loop and lane together."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
+from contextlib import AsyncExitStack
 
+import psycopg
 import uvloop
+from psycopg_pool import PoolTimeout
 
-from shared import log, settings
+from shared import db, log, settings
 from shared.catalog import Catalog
-from worker.engines.registry import build
+from shared.clock import SystemClock
+from worker import residency
+from worker.device import DeviceFault
+from worker.inventory import take
+from worker.journal import Journal
 from worker.lane import Lane
-from worker.residents import Residents
+from worker.loop import Loop
+
+RULES = residency.Rules(limit=dict.fromkeys(residency.CLASSES, 86_400.0))
+"""How long a request may wait is the gateway's to say: it has the caller."""
+
+logger = log.get("worker")
+
+
+async def database(url: str, until: AsyncExitStack) -> db.Pool | None:
+    """The pool, or None while the database is away: it only remembers what loads took."""
+    try:
+        return await until.enter_async_context(db.connect(url))
+    except (psycopg.Error, PoolTimeout) as error:
+        logger.warning("no database, loads are estimated afresh", error=str(error))
+        return None
 
 
 async def serve(configured: settings.Settings) -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT. Raises SettingsError and DeviceFault."""
     catalog = Catalog(configured.models)
-    served = catalog.lane(configured.lane)
-    residents = Residents(
-        {entry.name: build(entry.name, entry.model, configured) for entry in served},
-        {entry.name: entry.model.defaults for entry in served},
-    )
-    lane = Lane(configured, catalog, residents)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lane.request_stop)
-    residents.start()
-    try:
-        await lane.main()
-    finally:
-        await residents.stop()
+    clock = SystemClock()
+    async with AsyncExitStack() as until:
+        pool = await database(configured.postgres, until)
+        found = await take(configured, catalog, pool)
+        state = residency.device(
+            found.plans, found.ledger.budget, pinned=found.pinned, now=clock.now(), rules=RULES
+        )
+        journal = Journal(configured.folder, configured.lane, clock)
+        loop = Loop(found.residents, state, found.device, journal, pool, clock)
+        lane = Lane(configured, catalog, loop, clock)
+        events = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            events.add_signal_handler(number, lane.request_stop)
+        try:
+            await lane.main()
+        finally:
+            await loop.close()
 
 
 def main() -> int:
     try:
         configured = settings.load()
-    except settings.SettingsError as error:
+        log.configure("worker", configured.log_level, configured.log_format)
+        uvloop.run(serve(configured))
+    except (settings.SettingsError, DeviceFault) as error:
         sys.stderr.write(f"aihub worker: {error}\n")
         return 2
-    log.configure("worker", configured.log_level, configured.log_format)
-    uvloop.run(serve(configured))
     return 0
 
 

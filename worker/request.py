@@ -18,8 +18,8 @@ from shared.wire.event import (
     Position,
     Where,
 )
-from worker.engines.base import Pausable
-from worker.residents import Residents
+from worker.engines.base import Engine, Pausable
+from worker.loop import Grant, Loop
 
 ASK_AGAIN = 1.0
 """Seconds until a question is repeated: it or its answer went down with a connection."""
@@ -38,14 +38,21 @@ class Request:
         claimed: Claimed,
         worker: str,
         writer: ReplyWriter,
-        residents: Residents,
+        loop: Loop,
+        grant: Grant,
         clock: Clock,
     ) -> None:
         self.claimed = claimed
+        self.refusal: HubError | None = None
+        """Why it is not run at all."""
+        self.keep_alive: float | None = None
+        """Seconds the model is to stay loaded after this request, if it says so."""
         self.task: asyncio.Task[None] | None = None
         self.reason: Reason | None = None
         self.over = False
-        self.residents = residents
+        self._loop = loop
+        self._grant = grant
+        self._return: asyncio.Task[tuple[Grant, Engine]] | None = None
         self._writer = writer
         self._clock = clock
         self._worker = worker
@@ -57,6 +64,35 @@ class Request:
     @property
     def streamed(self) -> bool:
         return self.claimed.task.streamed
+
+    @property
+    def defaults(self) -> dict[str, float | int]:
+        """Request parameters of the model for callers who give none."""
+        return self._loop.residents[self.claimed.task.model].defaults
+
+    async def engine(self) -> Engine:
+        """The engine to ask; when it died, its next run. All choices wait in line as one.
+
+        Raises ModelUnavailable when the model does not come back.
+        """
+        if self._return is None:
+            service = self.claimed.task.service
+            self._return = asyncio.create_task(self._loop.engine(self._grant, service))
+        returning = self._return
+        try:
+            self._grant, engine = await asyncio.shield(returning)
+        finally:
+            if returning.done() and self._return is returning:
+                self._return = None
+        return engine
+
+    async def leave(self) -> None:
+        """Gives its place in the engine, or in line for it, to the next."""
+        if self._return is not None:
+            self._return.cancel()
+            await asyncio.gather(self._return, return_exceptions=True)
+        answered = self.reason is None or self.over
+        self._loop.end(self._grant, self.keep_alive, answered=answered)
 
     def emit(self, item: Item) -> None:
         """Sends the next item of the reply."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-ModelState = Literal["loading", "ready", "failed"]
+ModelState = Literal["absent", "loading", "ready", "asleep", "draining", "failed"]
 
 
 class WorkerState(msgspec.Struct, frozen=True):

@@ -1,0 +1,321 @@
+"""The one owner of a device's state: puts events to the scheduler and performs what it decides.
+
+The decisions are in scheduler.py and read no clock; what they are about happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from shared import log
+from shared.clock import Clock
+from shared.db import Pool
+from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable
+from shared.wire.task import Class
+from worker import device as hardware
+from worker import effect, occasion
+from worker.effect import Effect
+from worker.engines.base import Engine
+from worker.journal import Journal
+from worker.occasion import Occasion
+from worker.residency import Device, Slot
+from worker.resident import Resident, last_words
+from worker.scheduler import decide
+
+MEASURE_EVERY = 5.0
+"""Seconds between two measurements of what is loaded."""
+NOTICEABLE = 0.02
+"""A share by which a measurement must exceed the last one to be told to the scheduler."""
+
+logger = log.get("loop")
+
+
+class Port(Protocol):
+    """The queue, as the loop sees it."""
+
+    def admit(self, model: str, count: int) -> None:
+        """Take up to so many waiting requests; those not taken are given back by `Loop.end`."""
+
+    def refuse(self, model: str, error: HubError) -> None:
+        """Answer all who wait with an error."""
+
+
+class Grant(NamedTuple):
+    """A place in an engine. It is void when that run of the engine has ended."""
+
+    model: str
+    run: int
+
+
+class Loop:
+    """`post` is the only way in; everything runs on one event loop, one event after another."""
+
+    def __init__(
+        self,
+        residents: Mapping[str, Resident],
+        state: Device,
+        device: hardware.Device,
+        journal: Journal,
+        pool: Pool | None,
+        clock: Clock,
+    ) -> None:
+        self.residents = residents
+        self.state = state
+        self.holds: dict[str, str] = {}
+        """What those who wait for a model wait for, in words."""
+        self._port: Port | None = None
+        self._device = device
+        self._journal = journal
+        self._pool = pool
+        self._clock = clock
+        self._runs = dict.fromkeys(residents, 0)
+        self._returning: dict[str, deque[asyncio.Future[Grant]]] = {
+            name: deque() for name in residents
+        }
+        self._inbox: deque[Occasion] = deque()
+        self._deciding = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lingering: dict[str, hardware.Lingering] = {}
+
+    def open(self, port: Port, preload: Sequence[str]) -> None:
+        """Begins to decide; models that are pinned load, then those to preload that fit."""
+        self._port = port
+        self._spawn(self._watch_device())
+        self.post(occasion.Tick(self.now))
+        room = self.state.capacity - sum(s.plan.size for s in self.state.slots.values() if s.pinned)
+        for name in preload:
+            slot = self.slot(name)
+            if not slot.pinned and slot.plan.size <= room:
+                room -= slot.plan.size
+                self.post(occasion.LoadAsked(self.now, name))
+
+    async def close(self) -> None:
+        """Ends every engine."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for resident in self.residents.values():
+            await resident.remember(self._pool)
+        await asyncio.gather(*(resident.engine.stop() for resident in self.residents.values()))
+        self._journal.close()
+
+    @property
+    def now(self) -> float:
+        return self._clock.now()
+
+    def slot(self, model: str) -> Slot:
+        return self.state.slots[model]
+
+    def post(self, event: Occasion) -> None:
+        """Decides on an event and performs the effects; events that those cause follow in turn."""
+        self._inbox.append(event)
+        if self._deciding:
+            return
+        self._deciding = True
+        try:
+            while self._inbox:
+                self._decide(self._inbox.popleft())
+        finally:
+            self._deciding = False
+
+    def grant(self, model: str) -> Grant:
+        """A place that was admitted just now."""
+        return Grant(model, self._runs[model])
+
+    def end(self, grant: Grant, keep_alive: float | None = None, *, answered: bool = True) -> None:
+        """An admitted request is over. One whose engine died was over with it."""
+        self.residents[grant.model].requests += answered
+        if grant.run == self._runs[grant.model]:
+            self.post(occasion.Ended(self.now, grant.model, 1, keep_alive, answered))
+
+    def give_back(self, model: str, count: int) -> None:
+        """Requests that were admitted and could not be taken from the queue after all."""
+        self.post(occasion.Ended(self.now, model, count, None, answered=False))
+
+    async def engine(self, grant: Grant, service: Class) -> tuple[Grant, Engine]:
+        """The engine behind a grant; when it died since, its next run, after waiting in line.
+
+        Raises ModelUnavailable when the model does not come back.
+        """
+        resident = self.residents[grant.model]
+        if grant.run == self._runs[grant.model]:
+            if resident.engine.alive:
+                return grant, resident.engine
+            self._died(grant.model, "its process ended")
+        returned: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        self._returning[grant.model].append(returned)
+        self.post(occasion.Arrived(self.now, grant.model, service))
+        try:
+            return await returned, resident.engine
+        except asyncio.CancelledError:
+            self._leave_line(grant.model, returned)
+            raise
+
+    def _leave_line(self, model: str, returned: asyncio.Future[Grant]) -> None:
+        if returned in self._returning[model]:
+            self._returning[model].remove(returned)
+        elif returned.done() and not returned.cancelled() and returned.exception() is None:
+            self.end(returned.result(), answered=False)
+
+    def _decide(self, event: Occasion) -> None:
+        before = self.state
+        outcome = decide(before, event)
+        self.state = outcome.after
+        self._journal.note(before, event, outcome)
+        for order in outcome.effects:
+            self._perform(order)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if outcome.next_at is not None:
+            later = max(0.0, outcome.next_at - self.now)
+            self._timer = asyncio.get_running_loop().call_later(
+                later, lambda: self.post(occasion.Tick(self.now))
+            )
+
+    def _perform(self, order: Effect) -> None:
+        match order:
+            case effect.Load():
+                self._spawn(self._load(order.model))
+            case effect.Wake():
+                self._spawn(self._wake(order.model))
+            case effect.Sleep():
+                self._spawn(self._sleep(order.model))
+            case effect.Stop():
+                self._spawn(self._stop(order.model))
+            case effect.Admit():
+                self._admit(order.model, order.count)
+            case effect.Refuse():
+                self._refuse(order)
+            case effect.Hold():
+                self.holds[order.model] = order.why
+            case effect.Evict():
+                logger.info("evict", model=order.model, cause=order.cause, why=order.why)
+
+    def _admit(self, model: str, count: int) -> None:
+        """Those whose engine died come before those who still wait in the queue."""
+        self.holds.pop(model, None)
+        line = self._returning[model]
+        while count and line:
+            returned = line.popleft()
+            if not returned.done():
+                returned.set_result(self.grant(model))
+                count -= 1
+        if count and self._port is not None:
+            self._port.admit(model, count)
+
+    def _refuse(self, order: effect.Refuse) -> None:
+        logger.warning("refused", model=order.model, code=order.code, why=order.why)
+        kind = InvalidValue if order.code == "too_large" else ModelUnavailable
+        error = kind(order.why, param="model", retry_after=order.retry_after)
+        line = self._returning[order.model]
+        while line:
+            returned = line.popleft()
+            if not returned.done():
+                returned.set_exception(error)
+        if self._port is not None and order.code != "pinned_over_budget":
+            self._port.refuse(order.model, error)
+
+    async def _load(self, model: str) -> None:
+        resident = self.residents[model]
+        try:
+            seconds = await resident.load()
+        except EngineFailed as error:
+            await self._release(resident)
+            self.post(occasion.LoadFailed(self.now, model, error.message))
+            return
+        self._runs[model] += 1
+        self._spawn(self._watch_engine(resident, self._runs[model]))
+        logger.info("loaded", model=model, bytes=resident.loaded, seconds=round(seconds, 2))
+        self.post(occasion.Loaded(self.now, model, resident.reserved, seconds))
+
+    async def _wake(self, model: str) -> None:
+        resident = self.residents[model]
+        try:
+            seconds = await resident.wake()
+        except EngineFailed as error:
+            self._died(model, error.message)
+            return
+        self._runs[model] += 1
+        self._spawn(self._watch_engine(resident, self._runs[model]))
+        self.post(occasion.Woken(self.now, model, seconds))
+
+    async def _sleep(self, model: str) -> None:
+        resident = self.residents[model]
+        self._runs[model] += 1
+        try:
+            kept = await resident.sleep()
+        except EngineFailed as error:
+            self._died(model, error.message)
+            return
+        self.post(occasion.Slept(self.now, model, kept, self.slot(model).plan.host_size))
+
+    async def _stop(self, model: str) -> None:
+        self._runs[model] += 1
+        resident = self.residents[model]
+        await resident.remember(self._pool)
+        await self._release(resident)
+        self.post(occasion.Stopped(self.now, model))
+
+    async def _release(self, resident: Resident) -> None:
+        """Bytes that a dead group still holds are quarantined until the device shows them free."""
+        left = await resident.stop()
+        if left.bytes:
+            logger.error("bytes linger", model=resident.name, bytes=left.bytes, pids=left.pids)
+            self._lingering[resident.name] = left
+            self._tell_device()
+
+    async def _watch_engine(self, resident: Resident, run: int) -> None:
+        await resident.engine.ended()
+        if self._runs[resident.name] == run:
+            self._died(resident.name, "its process ended")
+
+    def _died(self, model: str, why: str) -> None:
+        self._runs[model] += 1
+        logger.warning("engine died", model=model, why=why)
+        self.post(occasion.Died(self.now, model, why))
+
+    async def _watch_device(self) -> None:
+        """Measures what is loaded, and lets go of quarantined bytes that came back."""
+        while True:
+            await asyncio.sleep(MEASURE_EVERY)
+            for name, resident in self.residents.items():
+                if self.slot(name).state == "ready" and resident.engine.alive:
+                    await resident.measure()
+                    plan = self.slot(name).plan
+                    if resident.reserved > plan.size * (1 + NOTICEABLE):
+                        grown = replace(plan, size=resident.reserved)
+                        self.post(occasion.Planned(self.now, name, grown))
+            await self._review_quarantine()
+
+    async def _review_quarantine(self) -> None:
+        for name, left in list(self._lingering.items()):
+            if (await self._device.released(left.pids, 0.0)).bytes == 0:
+                del self._lingering[name]
+                self.residents[name].clear()
+                self._tell_device()
+
+    def _tell_device(self) -> None:
+        quarantined = sum(left.bytes for left in self._lingering.values())
+        state = self.state
+        self.post(
+            occasion.DeviceBytes(self.now, state.capacity, state.foreign, quarantined, state.host)
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("an effect broke", error=last_words(error), exc_info=error)
