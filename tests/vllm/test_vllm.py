@@ -357,7 +357,7 @@ async def test_why_it_does_not_start(vllm_home: Path, tmp_path: Path) -> None:
     broken = engine(vllm_home, weights=str(tmp_path / "empty"))
     with pytest.raises(EngineFailed, match="last words") as caught:
         await broken.start()
-    assert "config" in caught.value.message
+    assert "Invalid repository ID or local directory" in caught.value.message
     assert str(tmp_path) not in caught.value.message
     assert not broken.alive
     assert broken.pids() == []

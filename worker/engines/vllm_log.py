@@ -12,9 +12,12 @@ PREFIX = re.compile(
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?"
 )
 """The process, the level, the time and the place before a line of vLLM's log."""
-RAISED = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt)\b: .")
+RAISED = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt)\b: .|^Value error, .")
 USAGE = re.compile(r"^[\w.]+: error: ")
-ELSEWHERE = re.compile(r"See root cause above|Engine core initialization failed")
+ELSEWHERE = re.compile(
+    r"See root cause above|Engine core initialization failed|validation errors? for \w+$"
+)
+"""Lines that announce the error another line tells."""
 MOST = 3
 
 
