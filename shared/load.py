@@ -47,8 +47,10 @@ def weights_path(name: str, model: Model, settings: Settings) -> Path:
     """Where the model's files are; raises WeightsError for one that runs elsewhere."""
     if (where := ELSEWHERE.get(model.engine)) is not None:
         raise WeightsError(f"{name} runs in {where}: the hub holds no memory for it.")
-    named = model.file if model.engine == "llamacpp" else model.weights
-    path = settings.folder / "models" / Path(named or "").expanduser()
+    named = (model.file if model.engine == "llamacpp" else model.weights) or ""
+    path = settings.folder / "models" / Path(named).expanduser()
+    if not path.exists() and (cached := hub_folder(named)) is not None:
+        return cached
     if not path.exists():
         raise WeightsError(
             f"The files of {name} are not on this machine: {path} is missing. `aihub models"
@@ -71,7 +73,7 @@ def load_of(model: Model, settings: Settings) -> Load:
             adapters=sum(read_adapter(path) for path in paths),
         )
     if model.engine != "vllm":
-        raise WeightsError(f"The engine {model.engine} holds no memory of the hub's.")
+        raise WeightsError(f"How much the engine {model.engine} holds is not known.")
     adapts = model.max_lora_rank is not None or bool(paths)
     eager = "--enforce-eager" in model.arguments
     narrow = (flag(model.arguments, "--kv-cache-dtype") or "").startswith("fp8")
@@ -82,13 +84,30 @@ def load_of(model: Model, settings: Settings) -> Load:
         parallel=model.parallel,
         embedding=model.kind == "embedding",
         dtype=model.dtype,
-        batch=int(flag(model.arguments, "--max-num-batched-tokens") or BATCHED_TOKENS),
+        batch=tokens(flag(model.arguments, "--max-num-batched-tokens")),
         eager=eager,
         cache_bytes=1 if narrow else 2,
         lora_slots=model.max_loras if adapts else 0,
         lora_rank=model.max_lora_rank or LORA_RANK,
         split=model.tensor_parallel,
     )
+
+
+def hub_folder(name: str) -> Path | None:
+    """The newest snapshot of a Hugging Face id in the cache of this account, None: none."""
+    cache = Path.home() / ".cache" / "huggingface" / "hub" / f"models--{name.replace('/', '--')}"
+    snapshots = [path for path in cache.glob("snapshots/*") if (path / "config.json").exists()]
+    return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def tokens(text: str | None) -> int:
+    """A number as vLLM reads it: `8192`, `8k` (8,000) or `8K` (8,192)."""
+    if text is None:
+        return BATCHED_TOKENS
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "K") else (text, "")
+    if not number.isdecimal():
+        raise WeightsError(f"--max-num-batched-tokens: {text!r} is not a number of tokens.")
+    return int(number) * {"": 1, "k": 1000, "K": 1024}[unit]
 
 
 def flag(arguments: tuple[str, ...], name: str) -> str | None:
