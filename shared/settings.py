@@ -40,7 +40,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """llamacpp: a GGUF file, absolute or a name in <home>/models."""
     url: str | None = None
     """openai: http://host:port/v1, or unix:/path of a server that speaks the OpenAI wire.
-    ollama: where `ollama serve` listens, http://host:port; default: http://127.0.0.1:11434."""
+    ollama: where `ollama serve` listens, host:port or http://host:port; default:
+    127.0.0.1:11434."""
     upstream_model: str | None = None
     """openai, ollama: the name the upstream knows the model by; default: ours."""
     api_key: str | None = None
@@ -287,13 +288,11 @@ def check_model(name: str, model: Model) -> None:
     for needed in NEEDED.get(model.engine, ()):
         if getattr(model, needed) is None:
             raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
-    schemes = ("http",) if model.engine == "ollama" else ("http", "unix")
-    if model.url is not None and urlsplit(model.url).scheme not in schemes:
-        allowed = "http://host:port" if len(schemes) == 1 else "http://host:port/v1 and unix:/path"
-        raise SettingsError(f"models.{name}.url: allowed: {allowed}")
+    if model.url is not None:
+        check_url(name, model.engine, model.url)
     if model.adapters and (model.engine in ("openai", "ollama") or model.kind != "chat"):
         raise SettingsError(
-            f"models.{name}.adapters: a {model.kind} model of engine {model.engine!r} takes none"
+            f"models.{name}.adapters: engine {model.engine!r} takes none for {model.kind} models"
         )
     if not 1 <= model.quality <= 10:
         raise SettingsError(f"models.{name}.quality: must be 1 to 10")
@@ -314,6 +313,17 @@ def check_vllm(name: str, model: Model) -> None:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag in OURS:
             raise SettingsError(f"models.{name}.arguments: {flag} is set by the hub")
+
+
+def check_url(name: str, engine: str, url: str) -> None:
+    if engine == "ollama":
+        right = url.startswith("http://") or "/" not in url
+        allowed = "host:port and http://host:port"
+    else:
+        right = urlsplit(url).scheme in ("http", "unix")
+        allowed = "http://host:port/v1 and unix:/path"
+    if not right:
+        raise SettingsError(f"models.{name}.url: allowed are {allowed}")
 
 
 def redact(key: str, value: Any) -> Any:

@@ -382,8 +382,7 @@ if os.environ.get("OLLAMA_HOST"):
 
     async def test_the_server_at_ollama_host(settings: Settings) -> None:
         """The first chat model of a real server: load, chat, count, unload."""
-        host = os.environ["OLLAMA_HOST"]
-        url = host if "://" in host else f"http://{host}"
+        url = os.environ["OLLAMA_HOST"]
         name = next(o.name for o in await catalog(url) if "completion" in o.capabilities)
         made = Ollama(name, Model(engine="ollama", url=url, context=2048), settings)
         await made.start()

@@ -9,7 +9,8 @@ import msgspec
 from shared.errors import EngineFailed
 from worker.engines.upstream import Address, Upstream
 
-DEFAULT_URL = "http://127.0.0.1:11434"
+DEFAULT_PORT = 11434
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -59,11 +60,20 @@ def full(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
+def address(url: str | None) -> Address:
+    """Where the server listens: a URL, or host and port as OLLAMA_HOST has them."""
+    if not url:
+        return Address.parse(DEFAULT_URL)
+    if "://" not in url:
+        url = f"http://{url}" if ":" in url else f"http://{url}:{DEFAULT_PORT}"
+    return Address.parse(url)
+
+
 class OllamaServer:
     """Calls of the control side; each raises upstream.Refused and base.EngineLost."""
 
     def __init__(self, url: str | None) -> None:
-        self.upstream = Upstream(Address.parse(url or DEFAULT_URL))
+        self.upstream = Upstream(address(url))
 
     async def catalog(self) -> list[Offer]:
         """Every model of the server, with its capabilities.
