@@ -34,8 +34,10 @@ GRAPHS = 16 * MIB
 """vLLM: CUDA graphs, by layer."""
 LOGIT_COPIES = {"vllm": 3, "transformers": 2}
 """32-bit copies of the logits that a sampler makes."""
-MARGIN = {"llamacpp": 0.01, "vllm": 0.05, "transformers": 0.05}
-"""What allocators round up, as a share of the rest."""
+ROUNDING = 0.01
+"""What allocators add to weights and cache, whose sizes are exact."""
+MARGIN = {"llamacpp": 0.01, "vllm": 0.25, "transformers": 0.25}
+"""Over the other terms, as a share of them; llama.cpp's were measured, the others' were not."""
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 TYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -87,7 +89,8 @@ def estimate(weights: Weights, load: Load) -> Estimate:
     """What the load will hold once everything it may use is used."""
     formula = {"llamacpp": llamacpp, "vllm": vllm, "transformers": transformers}[load.engine]
     found = formula(weights, load)
-    margin = int(found.total * MARGIN[load.engine])
+    exact = found.weights + found.kv_cache + found.adapters
+    margin = int(exact * ROUNDING + (found.total - exact) * MARGIN[load.engine])
     return msgspec.structs.replace(
         found,
         margin=margin,
