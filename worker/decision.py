@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shared.wire.decision import Line
-from worker.effect import Admit, Effect, Load, Refuse, Wake
+from worker.effect import Admit, Effect, Evict, Load, Refuse, Wake
 from worker.occasion import Occasion
 from worker.residency import Device, gib
 from worker.scheduler import Outcome, decide
@@ -42,7 +42,7 @@ def record(number: int, wall_ms: int, before: Device, event: Occasion, out: Outc
         number=number,
         wall_ms=wall_ms,
         rules=RULES,
-        models=tuple(dict.fromkeys(effect.model for effect in out.effects)),
+        models=models(out.effects),
         text="; ".join(say(effect) for effect in out.effects),
         effects=out.effects,
         next_at=out.next_at,
@@ -50,6 +50,12 @@ def record(number: int, wall_ms: int, before: Device, event: Occasion, out: Outc
         event=decode_event(encode(event)),
         before=before,
     )
+
+
+def models(effects: tuple[Effect, ...]) -> tuple[str, ...]:
+    """Those it is about: moved, admitted to, refused, held, and those that room is made for."""
+    targets = (effect.target for effect in effects if isinstance(effect, Evict))
+    return tuple(dict.fromkeys([*(effect.model for effect in effects), *filter(None, targets)]))
 
 
 def say(effect: Effect) -> str:

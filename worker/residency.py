@@ -42,8 +42,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Age at which a waiter is refused."""
     stay: float = 2.0
     """A loaded model is not closed or evicted for another before it was ready for this long."""
-    linger: float = 0.5
-    """An idle model is kept for this share of its own load time before another takes its room."""
+    linger: float = 1.0
+    """An idle model is kept for this share of the time to bring it back before another takes its
+    room: whoever gives it up sooner may well pay more than the wait it saved.
+    """
     memory: float = 60.0
     """Seconds: what a model is worth sinks by half when it was idle this long."""
     first_pause: float = 1.0
@@ -262,8 +264,8 @@ def evictable_at(slot: Slot, rules: Rules) -> float:
     """When an idle model's room may be given to another that is not due yet."""
     if slot.state == "asleep":
         return slot.since
-    back = rules.linger * slot.plan.load_seconds
-    return max(slot.since + rules.stay, slot.used + back)
+    back = slot.plan.wake_seconds if slot.plan.can_sleep else slot.plan.load_seconds
+    return max(slot.since + rules.stay, slot.used + rules.linger * back)
 
 
 def gib(size: int) -> str:

@@ -225,7 +225,8 @@ def begin(draft: Draft, name: str) -> None:
 
 def find_room(draft: Draft, target: str, lack: int, *, idle: bool) -> Room | None:
     """The cheapest set that makes room: of idle models past their protection, or of all that have
-    had their minimum stay. For a model that is due the protection of the idle ends with the stay.
+    had their minimum stay, but for sleepers somebody waits for. For a model that is due the
+    protection of the idle ends with the stay.
     """
     due = due_at(draft.slots[target], draft.rules) if target else draft.now
     is_due = due is not None and due <= draft.now
@@ -233,7 +234,7 @@ def find_room(draft: Draft, target: str, lack: int, *, idle: bool) -> Room | Non
     for name, slot in draft.slots.items():
         if name == target or slot.pinned or slot.state not in ("ready", "asleep"):
             continue
-        if idle and not slot.idle:
+        if (idle or slot.state == "asleep") and not slot.idle:
             continue
         stays = slot.since + draft.rules.stay if slot.state == "ready" else slot.since
         leaves = stays if is_due else evictable_at(slot, draft.rules)

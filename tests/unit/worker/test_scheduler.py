@@ -9,8 +9,8 @@ from worker.effect import Evict, Load, Refuse, Stop
 from worker.occasion import (
     Arrived,
     DeviceBytes,
-    Loaded,
     LoadAsked,
+    Loaded,
     Pin,
     Stopped,
     UnloadAsked,
@@ -81,7 +81,7 @@ def test_waiters_of_a_closed_model_are_served_before_it_leaves() -> None:
 
 
 def test_a_loaded_model_stays_for_its_minimum() -> None:
-    stage = three()
+    stage = Stage({n: plan(6) for n in "ab"}, 10, rules=Rules(linger=0))
     stage.load("a")
     assert brief(stage.arrive("b")) == []
     assert stage.next_at == pytest.approx(2.0)
@@ -137,7 +137,7 @@ def test_a_pinned_model_loads_by_itself_and_is_never_evicted() -> None:
 
 
 def test_too_much_pinned_is_an_error_at_start_and_at_the_pin() -> None:
-    with pytest.raises(SettingsError, match="need 12.00 GiB and the device has 10.00 GiB: a 6.00"):
+    with pytest.raises(SettingsError, match=r"need 12.00 GiB and the device has 10.00 GiB: a 6.00"):
         Stage({n: plan(6) for n in "ab"}, 10, pinned=frozenset("ab"))
     stage = three()
     stage.feed(Pin(0, "a", True))
@@ -161,7 +161,9 @@ def test_quarantined_bytes_are_not_available() -> None:
     stage.feed(DeviceBytes(0, 10 * GIB, GIB, 4 * GIB, 0))
     [refused] = stage.arrive("a")
     assert isinstance(refused, Refuse)
-    assert refused.why.endswith("1.00 GiB used by others, 4.00 GiB quarantined: 5.00 GiB can be had")
+    assert refused.why.endswith(
+        "1.00 GiB used by others, 4.00 GiB quarantined: 5.00 GiB can be had"
+    )
     stage.feed(DeviceBytes(0, 10 * GIB, GIB, 0, 0))
     assert brief(stage.arrive("a")) == ["load a"]
 
@@ -250,14 +252,14 @@ def test_the_set_that_is_cheapest_to_bring_back_goes() -> None:
     stage = Stage(plans, 11)
     for name in ("slow", "quick", "small"):
         stage.load(name)
-    stage.wait(20)
+    stage.wait(40)
     effects = stage.arrive("new")
     assert brief(effects) == ["evict quick", "evict small", "stop quick"]
     assert isinstance(effects[0], Evict)
     assert effects[0].why == (
         "quick evicted for new, which takes 4.00 GiB where 0.00 GiB is free: frees 3.00 GiB,"
-        " back in 3.0 s, idle for 20.0 s; together with small;"
-        " the alternative slow would have cost 22.5 against 3.8;"
+        " back in 3.0 s, idle for 40.0 s; together with small;"
+        " the alternative slow would have cost 18.0 against 3.0;"
         " with 4.00 GiB more nothing would have been evicted"
     )
     assert brief(stage.finish()) == ["stop small"]
