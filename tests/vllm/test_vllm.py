@@ -20,8 +20,8 @@ from shared.errors import (
     UnsupportedValue,
 )
 from shared.wire.event import Usage
+from tests import adapters
 from tests.unit.worker.engines.recorder import Recorder
-from tests.vllm import adapter
 from tests.vllm.conftest import CONTEXT, engine
 from worker.engines.base import EngineLost, Generation
 from worker.engines.group import members
@@ -242,8 +242,8 @@ async def test_refusals(vllm: Vllm, body: Any, error: type[HubError], param: str
 
 
 async def test_adapters_come_and_go(vllm: Vllm, tmp_path: Path) -> None:
-    one = str(adapter.write(tmp_path / "one", 1))
-    two = str(adapter.write(tmp_path / "two", 2))
+    one = str(adapters.save(tmp_path / "one", 1))
+    two = str(adapters.save(tmp_path / "two", 2))
     plain, _ = await ask(vllm, max_tokens=10)
     with pytest.raises(ModelUnavailable):
         await ask(vllm, adapter="mine-1", max_tokens=10)
@@ -277,11 +277,11 @@ async def test_adapters_come_and_go(vllm: Vllm, tmp_path: Path) -> None:
 
 async def test_adapters_that_do_not_fit(vllm: Vllm, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="rank is 16, and max_lora_rank of this model is 8"):
-        await vllm.load_adapter("high", str(adapter.write(tmp_path / "high", 3, rank=16)))
+        await vllm.load_adapter("high", str(adapters.save(tmp_path / "high", 3, r=16)))
     with pytest.raises(InvalidValue, match=r"adapter_config\.json cannot be read"):
         await vllm.load_adapter("none", str(tmp_path / "none"))
     with pytest.raises(InvalidValue, match="conflicts with a served base model"):
-        await vllm.load_adapter("base", str(adapter.write(tmp_path / "base", 4)))
+        await vllm.load_adapter("base", str(adapters.save(tmp_path / "base", 4)))
     assert vllm.alive
     await ask(vllm, max_tokens=1)
 

@@ -48,6 +48,15 @@ def free(device: int) -> int:
         pynvml.nvmlShutdown()
 
 
+def total(device: int) -> int:
+    pynvml.nvmlInit()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(device)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).total)
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def main(arguments: list[str]) -> int:
     held, linger, device = (*arguments, *("0", "0", "0")[len(arguments) :])
     try:
