@@ -13,9 +13,10 @@ import msgspec
 from shared.catalog import Catalog
 from shared.errors import ModelNotFound
 from shared.estimate import Estimate, estimate
-from shared.fit import MOST_PARALLEL, Fit, fit, parse_size, spell_size
+from shared.fit import MOST_PARALLEL, Fit, fit
 from shared.load import Load, load_of, weights_path
 from shared.settings import Settings
+from shared.size import parse_size, spell_size
 from shared.weights import Stored, Weights, WeightsError, read
 
 CARDS = (8, 12, 16, 24, 32, 48, 80, 141)

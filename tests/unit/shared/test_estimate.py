@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from shared.estimate import CHECKPOINTS, MIB, PROMPT_CACHE, Estimate, estimate
-from shared.fit import fit, parse_size, spell_size
+from shared.fit import fit
 from shared.load import Load
+from shared.size import parse_size, spell_size
 from shared.weights import Layer, Shape, Stored, Weights, read
 from tests.unit.shared.weights.configs import MODELS
 from worker.engines import llamacpp_child, llamacpp_server
