@@ -12,10 +12,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 from shared.settings import Settings
 from tests.fakes.ollama_memory import Body, Complaint, Memory, Served, seconds
+from tests.fakes.ollama_reply import Reply, now
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp_server import LlamaServer
 from worker.engines.upstream import Refused
@@ -29,45 +29,6 @@ TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "
     "prompt, adjust the context length in settings, or use a model with a longer context length"
 )
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-class Reply:
-    """The answer to one request: one JSON object, or a stream of lines."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
-        self._begun = False
-
-    def whole(self, status: int, answer: Body) -> None:
-        body = json.dumps(answer).encode()
-        self._head(status, "application/json; charset=utf-8", f"Content-Length: {len(body)}")
-        self._writer.write(body)
-
-    def line(self, answer: Body) -> None:
-        if not self._begun:
-            self._begun = True
-            self._head(200, "application/x-ndjson", "Transfer-Encoding: chunked")
-        data = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
-        self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def fail(self, status: int, message: str) -> None:
-        """Before the first line a status, behind it one more line, as Ollama does."""
-        if self._begun:
-            self.line({"error": message})
-            self.end()
-        else:
-            self.whole(status, {"error": message})
-
-    def end(self) -> None:
-        self._writer.write(b"0\r\n\r\n")
-
-    def _head(self, status: int, kind: str, framing: str) -> None:
-        head = f"HTTP/1.1 {status} -\r\nContent-Type: {kind}\r\n{framing}\r\nConnection: close\r\n"
-        self._writer.write(head.encode() + b"\r\n")
 
 
 class OllamaDouble:

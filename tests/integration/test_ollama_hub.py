@@ -1,0 +1,83 @@
+"""A hub whose models are those of an Ollama server: from the OpenAI client to the weights."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import pytest
+
+from shared.settings import DEFAULT_MODELS, Settings
+from tests import models
+from tests.fakes.ollama import OllamaDouble, ollama_double
+from tests.fakes.ollama_memory import Served
+from tests.hub import running_hub
+
+DISK = {
+    "smollm2:135m": Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama"),
+    "all-minilm:latest": Served(DEFAULT_MODELS[models.EMBEDDING], ("embedding",), "bert"),
+}
+COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
+
+
+@contextmanager
+def served(home: Path) -> Iterator[OllamaDouble]:
+    """The stand-in in a thread and event loop of its own."""
+    models.lend(home)
+    begun, over = threading.Event(), threading.Event()
+    found: list[OllamaDouble] = []
+
+    async def serve() -> None:
+        async with ollama_double(DISK, Settings(home=str(home))) as double:
+            found.append(double)
+            begun.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert begun.wait(10)
+        yield found[0]
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OllamaDouble]:
+    with served(tmp_path_factory.mktemp("ollama-hub")) as double:
+        yield double
+
+
+def test_chat_and_embeddings_through_the_hub(server: OllamaDouble) -> None:
+    toml = (
+        f'[models."smollm2:135m"]\nengine = "ollama"\nurl = "{server.url}"\ncontext = 1024\n'
+        f'[models.minilm]\nengine = "ollama"\nurl = "{server.url}"\nkind = "embedding"\n'
+        'upstream_model = "all-minilm"\ncontext = 512\n'
+    )
+    with running_hub(toml) as hub:
+        client = openai.OpenAI(base_url=hub.base_url, api_key=hub.key, max_retries=0)
+        assert {model.id for model in client.models.list()} >= {"smollm2:135m", "minilm"}
+        asked = {"model": "smollm2:135m", "messages": COUNT, "max_tokens": 10, "temperature": 0}
+        whole = client.chat.completions.create(**asked)
+        parts = list(
+            client.chat.completions.create(
+                **asked, stream=True, stream_options={"include_usage": True}
+            )
+        )
+        text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+        assert text == whole.choices[0].message.content
+        assert parts[-1].usage == whole.usage
+        assert whole.usage is not None
+        assert whole.usage.completion_tokens == 10
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(**asked, logit_bias={"42": 100})
+        assert refused.value.param == "logit_bias"
+        rows = client.embeddings.create(model="minilm", input=["one", "two"]).data
+        assert [len(row.embedding) for row in rows] == [384, 384]
+        assert set(server.memory.held) == set(DISK)
+    assert not server.memory.held, "a hub that stops leaves nothing loaded"
