@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from shared import log
 from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
@@ -23,6 +24,8 @@ from worker.engines.refusal import Subject, check_ids, from_status
 from worker.engines.resuming import continue_behind
 from worker.engines.toolcalls import CallReader
 from worker.engines.upstream import Refused
+
+logger = log.get("llamacpp")
 
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
@@ -99,6 +102,7 @@ class LlamaCpp(Sleepless):
             except EngineFailed as error:
                 await self.unload_adapter(name)
                 raise InvalidValue(f"The adapter {name} cannot be loaded: {error}") from error
+            logger.info("adapter ready", model=self._name, adapter=name, pid=self.pid)
 
     async def unload_adapter(self, name: str) -> None:
         self._adapters.pop(name, None)

@@ -8,6 +8,7 @@ a process of its own because reading a large vocabulary holds the interpreter fo
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 import sys
@@ -18,6 +19,8 @@ import msgspec
 import numpy as np
 from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFWriter, get_tensor_name_map
 from numpy.typing import NDArray
+
+from shared.lifeline import die_with_parent
 
 PERMUTED = frozenset(("llama",))
 """Architectures whose GGUF files hold the rows of queries and keys in another order."""
@@ -177,6 +180,7 @@ def convert(folder: Path, base_file: Path, target: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
+    die_with_parent(os.getppid())
     folder, base, target = (Path(name) for name in argv[1:])
     part = target.with_suffix(".part")
     try:

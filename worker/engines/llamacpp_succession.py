@@ -88,15 +88,21 @@ class Succession:
     async def switch(self, adapters: Adapters, beside: Callable[[], bool]) -> None:
         """Let a server with these adapters follow; raises EngineFailed, and all is as before.
 
-        A model that is not running gets them with its next start.
+        A model that is not running gets them with its next start. Raises EngineLost when the
+        model is stopped meanwhile.
         """
         async with self._lock:
             if not self.current.alive:
                 return
-            if beside():
-                await self._start_beside(adapters)
-            else:
-                await self._start_behind(adapters)
+            try:
+                if beside():
+                    await self._start_beside(adapters)
+                else:
+                    await self._start_behind(adapters)
+            except EngineFailed as error:
+                if self._stopped:
+                    raise EngineLost("the engine was stopped") from error
+                raise
 
     async def _start_beside(self, adapters: Adapters) -> None:
         coming = self._coming = self._make(adapters)
