@@ -91,6 +91,7 @@ def find(path: Path, number: int) -> bytes | None:
 def show(decision: Decision) -> str:
     """The inputs and the outcome, for people."""
     before = decision.before
+    now = max(before.now, decision.event.at)
     lines = [
         f"event     {encode(decision.event).decode()}",
         f"device    {gib(before.capacity)}, {gib(before.free)} free,"
@@ -100,7 +101,7 @@ def show(decision: Decision) -> str:
         if slot.held_bytes or slot.count or slot.serving:
             lines.append(
                 f"  {slot.state:<9}{gib(slot.held_bytes):>10}  {name}: serves {slot.serving},"
-                f" {slot.count} waiting, unused for {before.now - slot.used:.1f} s"
+                f" {slot.count} waiting, unused for {now - slot.used:.1f} s"
                 + (", pinned" if slot.pinned else "")
             )
     lines += [f"{type(e).__name__.lower():<9} {say(e)}" for e in decision.effects]

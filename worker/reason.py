@@ -15,12 +15,15 @@ def begins(name: str, slot: Slot, free: int) -> str:
 
 
 def evicted(option: Option, slot: Slot, target: str, room: Room, now: float) -> str:
-    """Why this victim, what the alternative would have cost, and what would have spared it."""
+    """Why this victim; with the first one also the alternative and what would have spared all."""
     verb = "put to sleep" if option.leaving == "sleep" else "evicted"
+    worth = f"frees {gib(option.frees)}, back in {option.seconds:.1f} s, {standing(slot, now)}"
+    first = room.victims[0]
+    if option.model != first.model:
+        return f"{option.model} {verb} for {target} together with {first.model}: {worth}"
     text = (
         f"{option.model} {verb} for {target}, which takes {gib(room.lack)} where"
-        f" {gib(room.free)} is free: frees {gib(option.frees)}, back in"
-        f" {option.seconds:.1f} s, {standing(slot, now)}"
+        f" {gib(room.free)} is free: {worth}"
     )
     if len(room.victims) > 1:
         text += f"; together with {names(room.victims, without=option.model)}"

@@ -65,21 +65,23 @@ def compare(every: float, requests: int, seeds: Sequence[int] = SEEDS) -> str:
     played = {name: [play(name, asked) for asked in traces] for name in POLICIES}
     offline = mean(card.loads for card in played[OFFLINE])
     order = [belady(asked, plans(), CARD) for asked in traces]
-    loads = mean(loads for loads, _ in order)
+    kept = mean(loads for loads, _ in order)
     gigabytes = mean(size for _, size in order) / 1e9
     rows: list[list[object]] = [
-        ["Belady, order kept", round(loads), 0, gigabytes, loads / offline, "-", "-", "-", 0]
+        ["Belady, order kept", round(kept), 0, gigabytes, kept / offline, "-", "-", "-", 0]
     ]
     for name, cards in played.items():
         figures = [card.figures() for card in cards]
-        swaps = mean(card.loads + card.wakes for card in cards)
+        # A wake is no load: the ratio is left out where there are wakes.
+        loads = mean(card.loads for card in cards)
+        ratio = loads / offline if not any(card.wakes for card in cards) else "-"
         rows.append(
             [
                 name,
-                round(mean(card.loads for card in cards)),
+                round(loads),
                 round(mean(card.wakes for card in cards)),
                 mean(f["GB loaded"] for f in figures),
-                swaps / offline,
+                ratio,
                 mean(f["p50"] for f in figures),
                 mean(f["p95"] for f in figures),
                 max(f["max"] for f in figures),

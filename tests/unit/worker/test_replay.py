@@ -58,7 +58,6 @@ def test_with_sleep_swaps_become_wakes_and_nothing_is_violated() -> None:
     card = play("ours, with sleep", trace(8, 600, 60))
     assert card.violations == []
     assert card.wakes > card.loads
-    assert percentile(sorted(card.waits), 95) < 10
 
 
 def test_every_decision_of_a_trace_comes_out_again_byte_for_byte() -> None:

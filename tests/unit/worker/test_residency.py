@@ -85,6 +85,12 @@ class Watched(RuleBasedStateMachine):
                 oldest = line[0] if line else 0.0
                 self.feed(Waiting(self.now, name, service, len(line), oldest))
 
+    def count_fewer(self, name: str) -> None:
+        """Some who were counted on a model may not wait any more."""
+        if name in self.counted:
+            waiting = sum(len(each) for each in self.lines[name].values())
+            self.counted[name] = min(self.counted[name], waiting)
+
     def perform(self, effect: Effect) -> None:
         match effect:
             case Load(model=name) | Wake(model=name):
@@ -103,6 +109,7 @@ class Watched(RuleBasedStateMachine):
                 for each, line in self.lines[name].items():
                     while line and (service is None or (each == service and line[0] <= before)):
                         line.popleft()
+                self.count_fewer(name)
             case Keep(model=name):
                 self.counted.pop(name, None)
 
@@ -196,9 +203,7 @@ class Watched(RuleBasedStateMachine):
         line = self.lines[name][service]
         if line:
             line.pop()
-            if name in self.counted:
-                waiting = sum(len(each) for each in self.lines[name].values())
-                self.counted[name] = min(self.counted[name], waiting)
+            self.count_fewer(name)
             self.feed(Waiting(self.now, name, service, len(line), line[0] if line else 0.0))
 
     @rule(name=NAMES, what=st.sampled_from([LoadAsked, UnloadAsked]))
