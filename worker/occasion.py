@@ -243,6 +243,7 @@ def take_engine(draft: Draft, event: Loaded | LoadFailed | Woken | Slept | Stopp
                 leaving="stop",
                 cause="died",
                 dead=True,
+                slept=slot.slept or slot.state == "asleep",
                 serving=0,
                 failures=failures,
                 why=why,

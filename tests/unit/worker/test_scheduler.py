@@ -237,6 +237,17 @@ def test_sleep_comes_before_eviction_where_host_memory_allows() -> None:
     assert brief(stage.finish()) == ["admit a 1"]
 
 
+def test_a_sleeper_that_dies_holds_no_more_than_it_held() -> None:
+    stage = Stage({"a": plan(6, can_sleep=True, asleep_size=GIB, keep_alive=30)}, 10)
+    stage.load("a")
+    stage.wait(31)
+    stage.finish()
+    assert brief(stage.die("a")) == ["stop a"]
+    assert stage.device.free == 9 * GIB
+    stage.finish()
+    assert stage.device.free == 10 * GIB
+
+
 def test_an_idle_sleeper_goes_after_another_keep_alive() -> None:
     stage = Stage({"a": plan(6, can_sleep=True, host_size=GIB, keep_alive=30)}, 10, host=6)
     stage.load("a")
