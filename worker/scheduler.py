@@ -8,7 +8,8 @@ The decision tree; the same numbers stand in the code:
  1. The event is written into the state.
  2. Waiters that cannot be served get their answer: their model failed and is in back-off, it could
     not fit with everything gone that may go, or they waited past the limit of their class.
- 3. A ready model admits waiters up to its places; a draining one only those counted on it.
+ 3. A ready model admits waiters up to its places; a draining one only those counted on it. One
+    that was about to leave because it was idle stays if somebody came.
  4. One start or stop at a time: while one is under way, nothing else begins.
  5. A swap whose model nobody wants any more, or that cannot succeed, is abandoned: victims that
     have not begun to leave stay.
@@ -104,6 +105,8 @@ def answer(draft: Draft, name: str) -> None:
 
 def admit(draft: Draft, name: str) -> None:
     """3: as many waiters as there are places, most urgent first."""
+    if draft.slots[name].cause == "idle" and not draft.slots[name].idle:
+        draft.keep(name, "somebody came for it")
     slot = draft.slots[name]
     if slot.state not in ("ready", "draining") or slot.dead or slot.slept:
         return

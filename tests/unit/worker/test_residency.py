@@ -132,6 +132,9 @@ class Watched(RuleBasedStateMachine):
             if effect.cause == "room" and effect.room is not None:
                 target = self.lines[effect.target]
                 waiting = [i for i, service in enumerate(CLASSES) if target[service]]
+                slot = self.device.slots[effect.target]
+                if slot.pinned or slot.asked is not None:
+                    waiting.append(CLASSES.index("standard"))
                 rank = 1 + min(waiting, default=0)
                 freed = sum(option.frees for option in effect.room.victims)
                 assert freed >= effect.room.short > 0

@@ -110,6 +110,16 @@ def test_idle_time_counts_from_the_end_of_the_last_request() -> None:
     assert brief(stage.wait(2)) == ["evict a", "stop a"]
 
 
+def test_an_idle_model_whose_engine_was_not_touched_yet_stays_for_who_comes() -> None:
+    stage = Stage({"a": plan(2, keep_alive=30), "b": plan(2), "c": plan(2, keep_alive=30)}, 10)
+    stage.load("a")
+    stage.load("c")
+    assert brief(stage.wait(31)) == ["evict a", "evict c", "stop a"]
+    assert brief(stage.arrive("c")) == ["keep c", "admit c 1"]
+    assert brief(stage.arrive("a")) == [], "its engine is stopping"
+    assert brief(stage.finish()) == ["load a"]
+
+
 def test_a_request_sets_keep_alive_until_the_model_has_gone() -> None:
     stage = Stage({"a": plan(6, keep_alive=30)}, 10)
     stage.load("a")
