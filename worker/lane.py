@@ -150,7 +150,7 @@ class Lane(Worker):
         now = self._clock.now()
         for name, line in lines.items():
             model = self._models[name]
-            count = max(0, line.waiting - self._admitted[name])
+            count = max(0, line.waiting - self._admitted[name]) + self._loop.returning(model)
             if count or self._loop.slot(model).count:
                 oldest = now - line.overdue_ms / 1000
                 self._loop.post(occasion.Waiting(now, model, "interactive", count, oldest))

@@ -111,6 +111,10 @@ class Loop:
     def now(self) -> float:
         return self._clock.now()
 
+    def returning(self, model: str) -> int:
+        """Requests whose engine died and that wait for its next run; no queue knows them."""
+        return len(self._returning[model])
+
     def slot(self, model: str) -> Slot:
         return self.state.slots[model]
 
