@@ -399,7 +399,7 @@ async def test_a_question_that_is_lost_is_asked_again(hub: Hub) -> None:
     reply = await hub.ask(300)
     before = await some(reply, 20)
     obey, lost = lane._obey, [True]
-    lane._obey = lambda message: lost.pop() if lost else obey(message)  # type: ignore[method-assign,assignment,func-returns-value]
+    lane._obey = lambda message: lost.pop() if lost else obey(message)  # type: ignore[method-assign,assignment]
     await hub.take_lease_away(reply)
     assert_whole(before + await rest(reply), 300)
     assert not lost
