@@ -172,6 +172,7 @@ class Exchange(asyncio.Protocol):
                 if isinstance(error, EventTooLong)
                 else error
             )
+            self.outcome.exception()  # who was cancelled while connecting does not ask for it
         if self._transport is not None:
             self._transport.abort()
 
