@@ -67,7 +67,8 @@ async def make(
 ) -> Resident:
     model = entry.model
     expected = expect(settings, entry)
-    key = Key(device.kind, entry.name, model.engine, model.context, model.parallel)
+    kind = device.description.name if isinstance(device, CudaDevice) else device.kind
+    key = Key(kind, entry.name, model.engine, model.context, model.parallel)
     bytes = 0
     if expected is not None:
         bytes = reserve(expected, await known(pool, key)).bytes

@@ -267,6 +267,8 @@ class Loop:
         resident = self.residents[model]
         await resident.remember(self._pool)
         await self._release(resident)
+        plan = replace(self.slot(model).plan, size=resident.reserved)
+        self.post(occasion.Planned(self.now, model, plan))
         self.post(occasion.Stopped(self.now, model))
 
     async def _release(self, resident: Resident) -> None:

@@ -11,7 +11,7 @@ from shared import log
 from shared.db import Pool
 from shared.errors import EngineFailed
 from shared.estimate import Estimate
-from shared.footprint import Footprint, Key
+from shared.footprint import Footprint, Key, reserve
 from shared.store import footprint as store
 from worker.device import Device, Lingering
 from worker.engines.base import Engine
@@ -57,13 +57,7 @@ class Resident:
 
         Raises EngineFailed; `stop` must follow then.
         """
-        if self.reserved:
-            asked = self._ledger.admit(self.name, self.reserved)
-            if isinstance(asked, Refused):
-                raise EngineFailed(
-                    f"{self.name} needs {asked.asked} bytes and {asked.free} are free of"
-                    f" {asked.budget}: {asked.reserved} reserved, {asked.quarantined} quarantined."
-                )
+        self._reserve()
         began = time.monotonic()
         await self.engine.start()
         self._pids = self.engine.pids()
@@ -73,6 +67,7 @@ class Resident:
 
     async def wake(self) -> float:
         """Returns the seconds it took; raises EngineFailed."""
+        self._reserve()
         began = time.monotonic()
         await self.engine.wake()
         await self.measure()
@@ -112,8 +107,8 @@ class Resident:
         return held
 
     async def remember(self, pool: Pool | None) -> None:
-        """Keeps in PostgreSQL what this load took, for the next one's reservation."""
-        if pool is None or self.estimate is None or self.loaded is None or self.peak is None:
+        """Reserves for the next load what this one took, and keeps that in PostgreSQL."""
+        if self.estimate is None or self.loaded is None or self.peak is None:
             return
         taken = Footprint(
             weights=self.estimate.weights,
@@ -122,10 +117,23 @@ class Resident:
             peak=self.peak,
             requests=self.requests,
         )
+        self.reserved = reserve(self.estimate, taken).bytes
+        if pool is None:
+            return
         try:
             await store.record(pool, self._key, taken)
         except (psycopg.Error, PoolTimeout) as error:
             logger.warning("measurement not kept", model=self.name, error=str(error))
+
+    def _reserve(self) -> None:
+        if not self.reserved:
+            return
+        asked = self._ledger.admit(self.name, self.reserved)
+        if isinstance(asked, Refused):
+            raise EngineFailed(
+                f"{self.name} needs {asked.asked} bytes and {asked.free} are free of"
+                f" {asked.budget}: {asked.reserved} reserved, {asked.quarantined} quarantined."
+            )
 
     async def _look(self) -> int | None:
         pids = self.engine.pids()

@@ -7,6 +7,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,10 +23,10 @@ from shared.settings import Model, Settings
 from shared.wire.event import LAST, Answer, Done, Failed, Finish, Item, Text, Usage, Vectors
 from shared.wire.task import Class, Kind
 from tests import native
+from tests.loops import around
 from tests.native import Upstream
 from worker.engines.registry import build
 from worker.lane import POLL_SECONDS, Lane
-from worker.residents import Residents
 
 PLACES = 4
 LIVING = ("aihub:worker", "aihub:reply:", "aihub:wake:", "aihub:share:")
@@ -41,6 +43,11 @@ async def eventually(there: Callable[[], bool], within: float = 10) -> None:
     async with asyncio.timeout(within):
         while not there():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+def served(lane: Lane) -> int:
+    """Places in engines that are taken, by the loop's books."""
+    return sum(slot.serving for slot in lane._loop.state.slots.values())
 
 
 class Hub:
@@ -74,16 +81,16 @@ class Hub:
     async def lane(self) -> Lane:
         lane_entries = self.catalog.lane("cpu")
         engines = {e.name: build(e.name, e.model, self.settings) for e in lane_entries}
-        residents = Residents(engines, {})
-        lane = Lane(self.settings, self.catalog, residents)
-        residents.start()
-        self._stack.push_async_callback(residents.stop)
+        folder = self._stack.enter_context(TemporaryDirectory())
+        loop = around(engines, Path(folder), PLACES)
+        lane = Lane(self.settings, self.catalog, loop)
+        self._stack.push_async_callback(loop.close)
         self.lanes.append(lane)
         self._mains[lane.name] = asyncio.create_task(lane.main())
         self._stack.push_async_callback(self.stop_lane, lane)
         while await self.link.call("ZCARD", keys.WORKERS) < len(self.lanes):
             pass
-        await eventually(lambda: set(residents.states().values()) == {"ready"})
+        await eventually(lambda: {s.state for s in loop.state.slots.values()} == {"ready"})
         return lane
 
     async def stop_lane(self, lane: Lane) -> None:
@@ -123,7 +130,7 @@ class Hub:
         )
 
     def idle(self) -> bool:
-        return not any(lane._running or any(lane._busy.values()) for lane in self.lanes)
+        return not any(lane._running or served(lane) for lane in self.lanes)
 
     async def left(self) -> list[str]:
         names = [name.decode() for name in await self.link.call("KEYS", "*")]
@@ -315,7 +322,7 @@ async def test_a_worker_that_is_cut_off_loses_its_jobs_to_another(
         before = await some(reply, 20)
         (owner,) = [lane for lane in hub.lanes if lane._running]
         (other,) = [lane for lane in hub.lanes if not lane._running]
-        owner._places.clear()  # it takes nothing new
+        owner._models.clear()  # it hears of nothing new
         await hub.take_lease_away(reply)
         await eventually(lambda: bool(other._running))
         assert_whole(before + await rest(reply), 1_500)
@@ -331,7 +338,7 @@ async def test_a_worker_takes_up_its_own_job_when_its_lease_ran_out(hub: Hub) ->
     assert reply.producer == (hub.lanes[0].name, 2)
     await hub.take_lease_away(reply)
     assert_whole(before + middle + await rest(reply), 600)
-    assert hub.lanes[0]._busy == {keys.queue("m"): 0, keys.queue("e"): 0}
+    assert served(hub.lanes[0]) == 0
 
 
 async def test_two_workers_share_one_queue(valkey_url: str, upstream: Upstream) -> None:

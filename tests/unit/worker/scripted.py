@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
+import shutil
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from shared.clock import SystemClock
-from shared.errors import EngineFailed
+from shared.errors import EngineFailed, HubError
 from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.resp import Link
 from shared.wire.event import Entry, Item, Usage, Vectors
 from shared.wire.task import Kind, Task
+from tests.loops import around
 from worker.engines.base import Generation, Sink
+from worker.loop import Grant
 from worker.request import Request
-from worker.residents import Residents
 
 Play = Callable[[Generation, Sink], Awaitable[Usage]]
 
@@ -27,6 +32,8 @@ class Scripted:
 
     `starts` are what its starts raise, None for one that succeeds; the last one stands too.
     """
+
+    can_sleep = False
 
     def __init__(self, *plays: Play, starts: tuple[Exception | None, ...] = (None,)) -> None:
         self.asked: list[Generation] = []
@@ -50,6 +57,9 @@ class Scripted:
     async def stop(self) -> None:
         self._over.set()
 
+    def pids(self) -> list[int]:
+        return []
+
     async def ended(self) -> None:
         await self._over.wait()
 
@@ -60,6 +70,23 @@ class Scripted:
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         raise EngineFailed("no embeddings here")
+
+
+def journals() -> Path:
+    """A folder that goes with this process."""
+    folder = mkdtemp(prefix="aihub-journal-")
+    atexit.register(shutil.rmtree, folder)
+    return Path(folder)
+
+
+class NoQueue:
+    """A worker.loop.Port: nobody waits but those whose engine died."""
+
+    def admit(self, model: str, count: int) -> None:
+        raise AssertionError(f"nobody waits for {model}")
+
+    def refuse(self, model: str, error: HubError) -> None:
+        return None
 
 
 class Place:
@@ -73,8 +100,8 @@ class Place:
             lambda gateway: None,
             lambda gateway, flows: None,
         )
-        self.residents = Residents({"m": engine}, {"m": {"temperature": 0.5}})
-        self.residents.start()
+        self.loop = around({"m": engine}, journals(), defaults={"temperature": 0.5})
+        self.loop.open(NoQueue(), [])
 
     def request(
         self,
@@ -92,7 +119,7 @@ class Place:
             *("key", "interactive", deadline),
         )
         claimed = Claimed("aihub:queue:m", "job-1", attempt, task, b"")
-        return Request(claimed, "wk-1", self.writer, self.residents, SystemClock())
+        return Request(claimed, "wk-1", self.writer, self.loop, Grant("m", -1), SystemClock())
 
     def entries(self) -> list[Entry]:
         outbox = self.writer._outboxes["gw-1"]
