@@ -241,9 +241,13 @@ async def test_refusals(vllm: Vllm, body: Any, error: type[HubError], param: str
     assert vllm.alive
 
 
+def strong(folder: Path, seed: int) -> Path:
+    """An adapter that changes what is said from the first words on."""
+    return adapters.save(folder, seed, adapters.matrices(seed, strength=0.5))
+
+
 async def test_adapters_come_and_go(vllm: Vllm, tmp_path: Path) -> None:
-    one = str(adapters.save(tmp_path / "one", 1))
-    two = str(adapters.save(tmp_path / "two", 2))
+    one, two = (str(strong(tmp_path / str(seed), seed)) for seed in (1, 2))
     plain, _ = await ask(vllm, max_tokens=10)
     with pytest.raises(ModelUnavailable):
         await ask(vllm, adapter="mine-1", max_tokens=10)
