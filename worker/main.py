@@ -18,7 +18,7 @@ from worker.residents import Residents
 async def serve(configured: settings.Settings) -> None:
     """Runs until SIGTERM or SIGINT."""
     catalog = Catalog(configured.models)
-    served = catalog.lane(configured.lane)
+    served = catalog.served(configured.lane)
     residents = Residents(
         {entry.name: build(entry.name, entry.model, configured) for entry in served},
         {entry.name: entry.model.defaults for entry in served},
@@ -37,11 +37,11 @@ async def serve(configured: settings.Settings) -> None:
 def main() -> int:
     try:
         configured = settings.load()
+        log.configure("worker", configured.log_level, configured.log_format)
+        uvloop.run(serve(configured))
     except settings.SettingsError as error:
         sys.stderr.write(f"aihub worker: {error}\n")
         return 2
-    log.configure("worker", configured.log_level, configured.log_format)
-    uvloop.run(serve(configured))
     return 0
 
 

@@ -10,7 +10,7 @@ import msgspec
 from gateway.exchange import Exchange
 from shared.catalog import Catalog, Entry
 from shared.errors import InvalidRequest, InvalidValue
-from shared.settings import redact
+from shared.redact import redact
 from shared.wire.task import Class
 
 CLASSES: dict[bytes, Class] = {
