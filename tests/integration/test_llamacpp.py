@@ -335,7 +335,7 @@ async def test_continues_after_its_child_was_killed(chat: LlamaCpp) -> None:
             InvalidValue,
             "tools",
         ),
-        ({"grammar": "root ::= ((("}, InvalidValue, "grammar"),
+        ({"grammar": "root ::= ((("}, UnsupportedParameter, "grammar"),
     ],
 )
 async def test_refusals(chat: LlamaCpp, body: Any, error: type[HubError], param: str) -> None:

@@ -98,8 +98,12 @@ class LlamaCpp:
 
     def _shape(self, generation: Generation) -> shape.Shaped:
         if generation.kind == "chat":
-            return shape.chat(generation.body, tools=self._server.tools)
-        shaped = shape.completion(generation.body, len(generation.resume))
+            return shape.chat(
+                generation.body, tools=self._server.tools, context=self._server.context
+            )
+        shaped = shape.completion(
+            generation.body, len(generation.resume), context=self._server.context
+        )
         if isinstance(shaped.body["prompt"], list):
             check_ids(shaped.body["prompt"], self._server.sizes.n_vocab, "prompt")
         return shaped

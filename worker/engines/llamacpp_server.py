@@ -97,6 +97,11 @@ class LlamaServer:
         return self._upstream is not None and self._child is not None and self._child.alive
 
     @property
+    def context(self) -> int:
+        """Tokens one request may take."""
+        return self._model.context
+
+    @property
     def pid(self) -> int:
         """The child's process id, 0 when there is none."""
         return self._child.pid if self._child is not None and self._child.alive else 0
