@@ -31,6 +31,7 @@ class Resident:
         self.failures = 0
         self.why = ""
         self.ready = asyncio.Event()
+        self.suspects = asyncio.Lock()
 
 
 class Residents:
@@ -56,6 +57,10 @@ class Residents:
     def defaults(self, model: str) -> dict[str, float | int]:
         """Request parameters for callers who give none."""
         return self._defaults.get(model, {})
+
+    def suspects(self, model: str) -> asyncio.Lock:
+        """Held by the one request that may find out whether it was what broke the engine."""
+        return self._residents[model].suspects
 
     def states(self) -> dict[str, ModelState]:
         return {name: resident.state for name, resident in self._residents.items()}
