@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import psycopg
@@ -16,7 +18,12 @@ ODD = """ a&b%20#c?d=e'f"g\\h,é+@~:$x*[y]"""
 
 def test_databases_start_and_are_found_in_a_home_of_any_name(home: Path) -> None:
     settings = Settings(home=str(home / ODD))
-    with running_postgres(settings, "fsync = off"), running_valkey(settings):
+    with (
+        contextlib.ExitStack() as end,
+        running_postgres(settings, "fsync = off"),
+        running_valkey(settings),
+    ):
+        end.callback(shutil.rmtree, settings.sockets)
         migrate.run(settings)
         with psycopg.connect(settings.postgres) as connection:
             assert connection.execute("SELECT count(*) FROM api_key").fetchone() == (0,)
