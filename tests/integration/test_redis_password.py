@@ -36,7 +36,7 @@ async def test_link_and_arq_log_in(guarded_url: str) -> None:
     assert await link.call("ACL", "WHOAMI") == USER.encode()
     await link.stop()
     pool = await create_pool(arq_settings(guarded_url))
-    assert await pool.execute_command("ACL", "WHOAMI") in (USER, USER.encode())
+    assert await pool.acl_whoami() in (USER, USER.encode())
     await pool.aclose()
 
 
