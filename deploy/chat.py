@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from deploy import key, welcome
@@ -15,6 +16,7 @@ from deploy.stream import ApiError, Client
 from shared.settings import Settings
 
 PROMPT = "> "
+NOT_UTF8 = "the input is not UTF-8 text"
 HELP = "commands: /model [NAME], /reset, /exit"
 
 
@@ -88,6 +90,8 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
         print(f"aihub chat: {error}.{hint}", file=sys.stderr)
         return 1
     conversation = Conversation(client, model, sys.stdout)
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     if sys.stdin.isatty():
         print(f"{model} at {client.base_url}; {HELP}")
         return converse(conversation)
@@ -112,6 +116,9 @@ def converse(conversation: Conversation) -> int:
         except (EOFError, KeyboardInterrupt):
             print()
             return 0
+        except UnicodeDecodeError:
+            print(f"error: {NOT_UTF8}", file=sys.stderr)
+            continue
         if text == "/exit":
             return 0
         if text:
@@ -121,12 +128,16 @@ def converse(conversation: Conversation) -> int:
 def recite(conversation: Conversation, lines: TextIO) -> int:
     """Take the turns from a pipe."""
     good = True
-    for line in lines:
-        text = line.strip()
-        if text == "/exit":
-            break
-        if text:
-            good = say(conversation, text) and good
+    try:
+        for line in lines:
+            text = line.strip()
+            if text == "/exit":
+                break
+            if text:
+                good = say(conversation, text) and good
+    except UnicodeDecodeError as error:
+        print(f"error: {NOT_UTF8}: {error.reason}", file=sys.stderr)
+        return 1
     return 0 if good else 1
 
 

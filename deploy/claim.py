@@ -8,6 +8,7 @@ import os
 import socket
 from pathlib import Path
 
+from deploy.check import State, parts
 from shared.settings import Settings
 
 
@@ -35,6 +36,18 @@ class HomeLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def servers(settings: Settings) -> None:
+    """Raises Refused when a server that a URL of the settings names does not answer."""
+    found = []
+    if settings.database_url is not None:
+        found.append(parts.postgres(settings.database_url))
+    if settings.redis_url is not None:
+        found.append(parts.redis_server(settings.redis_url))
+    for finding in found:
+        if finding.state is State.FAIL:
+            raise Refused(f"{finding.what} at {finding.found}. Mend: {finding.mend}.")
 
 
 def port(settings: Settings) -> int:

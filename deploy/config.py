@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from shared.settings import PREFIX, Settings, find_file, read_file, redact
+from shared.redact import redact
+from shared.settings import PREFIX, Settings, find_file, read_file
 
 
 def main(settings: Settings, options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.settings import Settings, SettingsError
+from shared.settings import Settings, SettingsError, check_admin_key
 
 
 class Key(NamedTuple):
@@ -25,9 +25,11 @@ def find(settings: Settings) -> Key | None:
     path = settings.folder / "admin.key"
     if not path.exists():
         return None
-    value = path.read_text(encoding="utf-8").strip()
-    if len(value) < 16:
-        raise SettingsError(f"{path} holds no key; delete it and a new one is generated")
+    value = path.read_bytes().strip().decode("ascii", "replace")
+    try:
+        check_admin_key(value)
+    except SettingsError as error:
+        raise SettingsError(f"{path} holds no key; delete it and a new one is generated") from error
     path.chmod(0o600)
     return Key(value, path)
 
@@ -39,7 +41,7 @@ def obtain(settings: Settings) -> Key:
 
 def generate(path: Path) -> Key:
     value = f"sk-aihub-{secrets.token_urlsafe(32)}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".admin.key.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -85,12 +86,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from shared.settings import SettingsError, load
 
     try:
-        return run(options, load())
+        status = run(options, load())
+        sys.stdout.flush()
+        return status
     except SettingsError as error:
         print(f"aihub: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter's last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:

@@ -138,7 +138,8 @@ def prepare(settings: Settings, report: Report) -> None:
     at once.
     """
     folder = settings.folder / "models"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     wanted = needed(settings)
     if not missing(folder, wanted):
         return
@@ -188,13 +189,17 @@ def recorded(folder: Path) -> dict[str, Made]:
 @contextlib.contextmanager
 def locked(folder: Path, report: Report) -> Iterator[None]:
     """Only one process prepares a folder."""
-    with (folder / LOCK).open("w") as file:
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             report("waiting for another process that prepares the models")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def fetch(folder: Path, packages: list[str], report: Report) -> dict[str, Path]:

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy import model_store
 from shared.catalog import Catalog, Entry
+from shared.redact import redact
 from shared.settings import Settings
 
 
@@ -17,8 +19,6 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
 
         return estimate.main(settings, options)
     if options.fetch:
-        from deploy import model_store
-
         try:
             model_store.prepare(settings, lambda text: print(text, flush=True))
         except model_store.ModelStoreError as error:
@@ -42,10 +42,25 @@ def rows(settings: Settings) -> Iterator[str]:
 def where(settings: Settings, entry: Entry) -> str:
     path = file(settings, entry)
     if path is None:
-        return f"{entry.model.url} as {entry.model.upstream_model or entry.name}"
+        return f"{redact('url', entry.model.url)} as {entry.model.upstream_model or entry.name}"
     if not path.is_file():
-        return f"{path} (missing: `aihub models --fetch`, or `aihub up`)"
+        if fetchable(entry):
+            return f"{path} (missing: `aihub models --fetch`, or `aihub up`)"
+        return f"{path} (missing: put it there, or correct models.{entry.name}.file)"
     return f"{path} ({path.stat().st_size / 1e6:.0f} MB)"
+
+
+def fetchable(entry: Entry) -> bool:
+    """Whether the file is one of those that `--fetch` makes."""
+    return entry.model.file in model_store.PRODUCTS
+
+
+def absent(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Name and path of each model whose file is not here."""
+    for entry in Catalog(settings.models):
+        path = file(settings, entry)
+        if path is not None and not path.is_file():
+            yield entry.name, path
 
 
 def file(settings: Settings, entry: Entry) -> Path | None:

@@ -6,16 +6,18 @@ import argparse
 import http.client
 import signal
 import sys
+from contextlib import suppress
 
 import msgspec
 
-from deploy import claim, key, welcome
+from deploy import claim, heartbeat, key, welcome
 from deploy.console import Console
-from deploy.embedded import postgres, valkey
+from deploy.embedded import folder, layout, postgres, valkey
 from deploy.embedded.folder import EmbeddedError
 from deploy.main import python
 from deploy.service import Service
 from deploy.supervisor import Interrupted, StartFailed, Supervisor
+from shared.catalog import Catalog
 from shared.settings import PREFIX, Settings, SettingsError
 
 DRAIN = 1.0
@@ -26,9 +28,11 @@ PROBE_TIMEOUT = 2.0
 def main(settings: Settings, options: argparse.Namespace) -> int:
     console = Console()
     try:
-        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Catalog(settings.models).served(settings.lane)
+        folder.own(settings.folder)
         lock = claim.HomeLock(settings.folder)
         settings = msgspec.structs.replace(settings, port=claim.port(settings))
+        claim.servers(settings)
     except (claim.Refused, OSError) as error:
         print(f"aihub up: {error}", file=sys.stderr)
         return 1
@@ -48,9 +52,21 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
     finally:
         console.line("hub", "stopping")
         supervisor.stop()
+        sweep(settings)
         console.line("hub", "stopped")
         lock.release()
     return status
+
+
+def sweep(settings: Settings) -> None:
+    """Leave no link and no empty folder where the sockets were."""
+    folders = [settings.sockets]
+    if settings.database_url is None:
+        with suppress(EmbeddedError):
+            found = layout.find(settings)
+            postgres.unlink_socket(found)
+            folders.append(found.run)
+    folder.remove_empty(*folders)
 
 
 def failure(error: StartFailed) -> str:
@@ -100,12 +116,12 @@ def embedded(settings: Settings, supervisor: Supervisor, console: Console) -> li
 
 
 def worker(settings: Settings, env: dict[str, str]) -> Service:
-    """It has no door of its own: the gateway says whether its models answer."""
+    """It has no door of its own: its heartbeat says whether its models answer."""
     return Service(
         "worker",
         python("worker.main"),
         env,
-        missing=lambda: readiness(settings),
+        missing=lambda: heartbeat.missing(settings),
         orphaned=signal.SIGKILL,
         within=120.0,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from deploy import models
 from deploy.key import Key
 from shared.settings import Settings
 
@@ -25,6 +26,7 @@ def compose(settings: Settings, key: Key) -> str:
     model = next((name for name, m in settings.models.items() if m.kind == "chat"), None)
     parts = [f"base_url   {url}", f"key        {describe(key)}"]
     parts.append(f"models     {', '.join(settings.models)}")
+    parts += [f"missing    {name}: {path}" for name, path in models.absent(settings)]
     if model is not None:
         parts += ["", "From the shell:", "", curl(url, key, model)]
         parts += ["", "From Python (pip install openai):", "", python(url, key, model)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from shared.errors import ModelNotFound
-from shared.settings import Model, SettingsError
+from shared.settings import PREFIX, Model, SettingsError, check_names
 
 
 class Entry(NamedTuple):
@@ -18,12 +18,11 @@ class Catalog:
     """Look-up of models; raises SettingsError when two models claim one name."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
+        check_names(models)
         self._entries = {name: Entry(name, model) for name, model in models.items()}
         self._names = dict(self._entries)
         for entry in self._entries.values():
             for alias in entry.model.aliases:
-                if alias in self._names:
-                    raise SettingsError(f"models.{entry.name}.aliases: {alias!r} is taken")
                 self._names[alias] = entry
         for entry in self._entries.values():
             for fallback in entry.model.fallbacks:
@@ -50,3 +49,14 @@ class Catalog:
     def lane(self, lane: str) -> list[Entry]:
         """The models one worker serves."""
         return [entry for entry in self._entries.values() if entry.model.lane == lane]
+
+    def served(self, lane: str) -> list[Entry]:
+        """The models of a worker about to start; raises SettingsError when there are none."""
+        found = self.lane(lane)
+        if not found:
+            lanes = ", ".join(sorted({entry.model.lane for entry in self._entries.values()}))
+            raise SettingsError(
+                f"lane, or {PREFIX}LANE: no model is in lane {lane!r}."
+                f" Lanes of the models: {lanes}."
+            )
+        return found

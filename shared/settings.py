@@ -6,25 +6,29 @@ Every key of Settings is `AIHUB_<KEY>` in the environment; models are set in the
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.redact import SECRETS, redact
 from shared.size import parse_size
 from shared.vllm import OURS, RANKS
 
 PREFIX = "AIHUB_"
-SECRETS = frozenset({"admin_key", "api_key"})
+CONFIG = PREFIX + "CONFIG"
 LONGEST_SOCKET_FOLDER = 70
 """Unix socket paths end at 107 bytes; PostgreSQL and ours need 37 of them for the file name."""
+PLAIN = re.compile(rb"[A-Za-z0-9._/-]+")
+"""Paths that mean themselves inside a URL and in the configuration of any server."""
 
 
 class SettingsError(Exception):
@@ -39,7 +43,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     file: str | None = None
     """llamacpp: a GGUF file, absolute or a name in <home>/models."""
     url: str | None = None
-    """openai: http://host:port/v1, or unix:/path of a server that speaks the OpenAI wire.
+    """openai: http(s)://host:port/v1, or unix:/path of a server that speaks the OpenAI wire.
     ollama: where `ollama serve` listens, host:port or http://host:port; default:
     127.0.0.1:11434."""
     upstream_model: str | None = None
@@ -135,16 +139,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def folder(self) -> Path:
-        return Path(self.home).expanduser().absolute()
+        return expand(self.home).absolute()
 
     @property
     def sockets(self) -> Path:
-        """The 0700 folder of unix sockets; a short one elsewhere when home's path is long."""
-        inside = self.folder / "run"
-        if len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER:
-            return inside
+        """The 0700 folder of unix sockets; one elsewhere when home's path is long or not plain."""
+        inside = os.fsencode(self.folder / "run")
+        if len(inside) <= LONGEST_SOCKET_FOLDER and PLAIN.fullmatch(inside):
+            return Path(os.fsdecode(inside))
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"aihub-{os.getuid()}-{digest}"
+        temporary = tempfile.gettempdir()
+        if not PLAIN.fullmatch(os.fsencode(temporary)):
+            temporary = "/tmp"
+        return Path(temporary) / f"aihub-{os.getuid()}-{digest}"
 
     @property
     def postgres(self) -> str:
@@ -159,7 +166,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 DEVICE = re.compile(r"cpu|cuda:\d+")
 NEEDED = {"llamacpp": ("file",), "openai": ("url",), "vllm": ("weights", "python")}
-LOWEST = {"context": 16, "parallel": 1, "tensor_parallel": 1, "max_loras": 1}
+RANGES = (
+    ("context", 16, 10_000_000),
+    ("parallel", 1, 1024),
+    ("threads", 1, 1024),
+    ("tensor_parallel", 1, 64),
+    ("max_loras", 1, 256),
+    ("quality", 1, 10),
+)
 
 DEFAULT_MODELS: dict[str, Model] = {
     "smollm2-135m-instruct": Model(
@@ -179,40 +193,78 @@ DEFAULT_MODELS: dict[str, Model] = {
 }
 
 
+KEYS = tuple(field.name for field in msgspec.structs.fields(Settings))
+MODEL_KEYS = tuple(field.name for field in msgspec.structs.fields(Model))
+
+
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
     """Read the settings in force; raises SettingsError."""
     environ = os.environ if environ is None else environ
+    check_variables(environ)
     path = find_file(environ, folder or Path.cwd())
     values = read_file(path) if path else {}
-    for field in msgspec.structs.fields(Settings):
-        name = PREFIX + field.name.upper()
-        if field.name != "models" and environ.get(name, "") != "":
-            values[field.name] = environ[name]
+    for key in KEYS:
+        name = PREFIX + key.upper()
+        if key != "models" and environ.get(name, "") != "":
+            values[key] = environ[name]
     values.setdefault("models", {})
     if not values["models"]:
         values["models"] = msgspec.to_builtins(DEFAULT_MODELS)
     return check(convert(values))
 
 
+def check_variables(environ: Mapping[str, str]) -> None:
+    """A variable that nobody reads is most likely misspelt."""
+    known = [CONFIG, *(PREFIX + key.upper() for key in KEYS if key != "models")]
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and value != "" and name not in known:
+            raise SettingsError(f"{name} is not a setting.{nearest(name, known)}")
+
+
 def find_file(environ: Mapping[str, str], folder: Path) -> Path | None:
-    named = environ.get(PREFIX + "CONFIG")
+    """The file in force; raises SettingsError for a named one that is none."""
+    named = environ.get(CONFIG)
+    home = expand(environ.get(PREFIX + "HOME") or Settings().home)
+    candidates = [folder / "aihub.toml", home / "aihub.toml"]
+    for path in [Path(named)] if named else candidates:
+        try:
+            if path.is_file():
+                return path
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{path} cannot be looked up: {error}") from error
     if named:
-        if not Path(named).is_file():
-            raise SettingsError(f"{PREFIX}CONFIG names {named}, which is not a file")
-        return Path(named)
-    home = Path(environ.get(PREFIX + "HOME") or Settings().home).expanduser()
-    candidates = (folder / "aihub.toml", home / "aihub.toml")
-    return next((path for path in candidates if path.is_file()), None)
+        raise SettingsError(f"{CONFIG} names {named}, which is not a file")
+    return None
+
+
+def expand(home: str) -> Path:
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"home, or {PREFIX}HOME: {home!r} names no account of this machine, or one without a"
+            " home folder. Allowed: the path of a folder."
+        ) from error
 
 
 def read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
 def convert(values: dict[str, Any]) -> Settings:
+    models = values["models"]
+    if not isinstance(models, dict):
+        raise SettingsError("models: must be tables, [models.NAME]")
+    for name, table in models.items():
+        try:
+            msgspec.convert(table, Model, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(explain_model(str(error), name)) from error
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -221,26 +273,55 @@ def convert(values: dict[str, Any]) -> Settings:
 
 def explain(message: str, values: dict[str, Any]) -> str:
     """Turn msgspec's `…- at `$.port`` into a sentence that names the key and what it allows."""
+    reason, key = located(message)
+    if not key:
+        unknown = next((name for name in values if name not in KEYS), "")
+        return f"{reason}.{nearest(unknown, KEYS)}"
+    given = "" if key in SECRETS else f" (given: {redact(key, values.get(key))!r})"
+    return f"{key}, or {PREFIX}{key.upper()}: {reason}{given}.{allowed(Settings, key)}"
+
+
+def explain_model(message: str, name: str) -> str:
+    """The same for a model, whose keys no variable can set."""
+    reason, key = located(message)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
+    if unknown:
+        return f"models.{name}.{unknown[1]}: no such key.{nearest(unknown[1], MODEL_KEYS)}"
+    if not key:
+        return f"models.{name}: {reason}. Known keys: {', '.join(MODEL_KEYS)}"
+    return f"models.{name}.{key}: {reason}.{allowed(Model, key)}"
+
+
+def located(message: str) -> tuple[str, str]:
+    """msgspec's reason, and the first key of its path."""
     reason, _, where = message.partition(" - at ")
-    path = where.strip("`").removeprefix("$").removeprefix(".")
-    if not path:
-        known = ", ".join(field.name for field in msgspec.structs.fields(Settings))
-        return f"{reason}. Known keys: {known}"
-    first = path.split(".")[0].split("[")[0]
-    given = "" if "." in path or first in SECRETS else f" (given: {values.get(first)!r})"
-    allowed = next(
-        (f.type for f in msgspec.structs.fields(Settings) if f.name == first and first != "models"),
-        None,
-    )
-    choices = f" Allowed: {describe(allowed)}." if allowed is not None else ""
-    return f"{path}, or {PREFIX}{first.upper()}: {reason}{given}.{choices}"
+    return reason, re.split(r"[.\[]", where.strip("`").removeprefix("$").removeprefix("."))[0]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    meant = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {meant[0]}?" if meant else ""
+    return f"{hint} Known: {', '.join(names)}"
+
+
+def allowed(struct: type[msgspec.Struct], key: str) -> str:
+    kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == key), None)
+    return f" Allowed: {describe(kind)}."
 
 
 def describe(kind: Any) -> str:
     """A type in a reader's words."""
     if getattr(kind, "__origin__", None) is Literal:
         return ", ".join(kind.__args__)
-    return {int: "a whole number", float: "a number", str: "text"}.get(kind, "text")
+    words = {
+        int: "a whole number",
+        float: "a number",
+        tuple[str, ...]: "a list of texts",
+        dict[str, float | int]: "a table of numbers",
+    }
+    chosen = next((part for part in (kind, *get_args(kind)) if part in words), str)
+    return words.get(chosen, "text")
 
 
 def check(settings: Settings) -> Settings:
@@ -270,35 +351,63 @@ def check(settings: Settings) -> Settings:
         except ValueError as error:
             raise SettingsError(f"memory, or {PREFIX}MEMORY: {error}") from error
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
-    for key, allowed in schemes.items():
-        value = getattr(settings, key)
-        if value is not None and urlsplit(value).scheme not in allowed:
-            raise SettingsError(
-                f"{key}, or {PREFIX}{key.upper()}: unknown scheme in {redact(key, value)!r}."
-                f" Allowed: {', '.join(f'{s}://' for s in allowed)}."
-            )
-    if settings.admin_key is not None and len(settings.admin_key) < 16:
-        raise SettingsError(f"admin_key, or {PREFIX}ADMIN_KEY: must have at least 16 characters")
+    for key, names in schemes.items():
+        if (url := getattr(settings, key)) is not None:
+            check_url(f"{key}, or {PREFIX}{key.upper()}", url, names)
+    expand(settings.home)
+    check_admin_key(settings.admin_key)
     for name, model in settings.models.items():
         check_model(name, model)
+    check_names(settings.models)
     return settings
 
 
+def check_url(where: str, url: str, schemes: tuple[str, ...]) -> None:
+    shown = redact("url", url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {shown!r} is no URL: {error}") from error
+    if parts.scheme not in schemes:
+        raise SettingsError(
+            f"{where}: unknown scheme in {shown!r}."
+            f" Allowed: {', '.join(f'{scheme}://' for scheme in schemes)}."
+        )
+    # A URL of PostgreSQL may name several hosts.
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        port = re.search(r":([^\]:]*)$", host)
+        if port and port[1] and not (port[1].isdecimal() and 1 <= int(port[1]) <= 65535):
+            raise SettingsError(f"{where}: the port in {shown!r} must be 1 to 65535")
+
+
+def check_admin_key(key: str | None) -> None:
+    if key is None:
+        return
+    where = f"admin_key, or {PREFIX}ADMIN_KEY"
+    if len(key) < 16:
+        raise SettingsError(f"{where}: must have at least 16 characters")
+    if any(not "!" <= character <= "~" for character in key):
+        raise SettingsError(f"{where}: must be printable ASCII without spaces, to fit in a header")
+
+
 def check_model(name: str, model: Model) -> None:
+    if not name.strip():
+        raise SettingsError("models: a model's name is empty")
     for needed in NEEDED.get(model.engine, ()):
-        if getattr(model, needed) is None:
+        if not getattr(model, needed):
             raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
     if model.url is not None:
-        check_url(name, model.engine, model.url)
+        check_upstream(name, model.engine, model.url)
     if model.adapters and (model.engine in ("openai", "ollama") or model.kind != "chat"):
         raise SettingsError(
             f"models.{name}.adapters: engine {model.engine!r} takes none for {model.kind} models"
         )
-    if not 1 <= model.quality <= 10:
-        raise SettingsError(f"models.{name}.quality: must be 1 to 10")
-    for key, low in LOWEST.items():
-        if getattr(model, key) < low:
-            raise SettingsError(f"models.{name}.{key}: must be at least {low}")
+    for key, low, high in RANGES:
+        value = getattr(model, key)
+        if value is not None and not low <= value <= high:
+            raise SettingsError(
+                f"models.{name}.{key}: {value} is out of range. Allowed: {low} to {high}."
+            )
     if model.engine == "vllm":
         check_vllm(name, model)
 
@@ -315,28 +424,26 @@ def check_vllm(name: str, model: Model) -> None:
             raise SettingsError(f"models.{name}.arguments: {flag} is set by the hub")
 
 
-def check_url(name: str, engine: str, url: str) -> None:
+def check_upstream(name: str, engine: str, url: str) -> None:
     if engine == "ollama":
-        right = url.startswith("http://") or "/" not in url
-        allowed = "host:port and http://host:port"
-    else:
-        right = urlsplit(url).scheme in ("http", "unix")
-        allowed = "http://host:port/v1 and unix:/path"
-    if not right:
-        raise SettingsError(f"models.{name}.url: allowed are {allowed}")
+        if "/" in url and not url.startswith("http://"):
+            raise SettingsError(f"models.{name}.url: allowed are host:port and http://host:port")
+        return
+    check_url(f"models.{name}.url", url, ("http", "https", "unix"))
+    parts = urlsplit(url)
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise SettingsError(
+            f"models.{name}.url: allowed are http://host:port/v1, https:// and unix:/path"
+        )
 
 
-def redact(key: str, value: Any) -> Any:
-    """The value as it may be printed: keys hidden, passwords cut out of URLs."""
-    if value is None:
-        return None
-    if key in SECRETS:
-        return "[redacted]"
-    if key.endswith("_url") or key == "url":
-        parts = urlsplit(str(value))
-        if parts.password:
-            host = parts.netloc.rpartition("@")[2]
-            return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:[redacted]@{host}"))
-    if isinstance(value, dict):
-        return {k: redact(k, v) for k, v in value.items()}
-    return value
+def check_names(models: Mapping[str, Model]) -> None:
+    """A name or alias belongs to one model."""
+    taken = set(models)
+    for name, model in models.items():
+        for alias in model.aliases:
+            if not alias.strip():
+                raise SettingsError(f"models.{name}.aliases: an alias is empty")
+            if alias in taken:
+                raise SettingsError(f"models.{name}.aliases: {alias!r} is taken")
+            taken.add(alias)

@@ -16,13 +16,28 @@ from worker.engines.base import EngineLost, Generation, Pausable
 from worker.request import Request
 
 ENGINE_TRIES = 4
-"""Engines one request may wear out before it fails."""
+"""Engines that may break on one request, giving nothing, before it fails."""
+SUSPICIONS = 2
+"""Engines that may break while a request is in them that has got nothing out of them yet.
+
+Whoever had got something before the engine broke is held to be innocent.
+"""
+MOST_TRIES = 20
+"""Engines one request may see break, whatever it has got out of them."""
 PAUSE = 0.1
 """Seconds, times the tries so far, for an engine's death to be noticed before it is asked again."""
 BROKEN = "The engine broke in the middle of an answer that cannot be continued."
 
 logger = log.get("choice")
 decode_body = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Lost(Exception):
+    """The engine broke; `asked` tells whether it had been given the request."""
+
+    def __init__(self, message: str, *, asked: bool) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 class ChoiceRun:
@@ -37,12 +52,15 @@ class ChoiceRun:
         self._broken = False
         self._assembly = None if request.streamed else Assembly()
         self._reason: str | None = None
+        self._suspect: asyncio.Lock | None = None
 
     def attach(self, source: Pausable) -> None:
         self._source = source
         self._request.attach(source)
 
     def text(self, text: str) -> None:
+        if self._suspect is not None:
+            self._clear()
         self._raw.append(text)
         if self._assembly is None:
             self._request.emit(Text(self._choice, text))
@@ -50,6 +68,8 @@ class ChoiceRun:
             self._assembly.text(text)
 
     def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
+        if self._suspect is not None:
+            self._clear()
         self._broken = self._broken or raw is None
         self._raw.append(raw or "")
         if self._assembly is None:
@@ -63,7 +83,39 @@ class ChoiceRun:
     async def run(self, kind: Literal["chat", "completion"], body: dict[str, Any]) -> Usage:
         """Generates the choice, going on where the last engine stopped when one breaks."""
         task = self._request.claimed.task
-        for tries in range(1, ENGINE_TRIES + 1):
+        silent = suspicions = 0
+        for tries in range(1, MOST_TRIES + 1):
+            before = len(self._raw)
+            try:
+                usage = await self._try(kind, body, suspicious=suspicions > 0)
+            except Lost as lost:
+                logger.warning("engine lost", job=task.id, tries=tries, error=str(lost))
+                if self._reason is None:
+                    if self._broken:
+                        raise EngineFailed(BROKEN) from lost
+                    if len(self._raw) == before:
+                        silent += 1
+                        suspicions += lost.asked
+                    if silent == ENGINE_TRIES or suspicions == SUSPICIONS:
+                        break
+                    await asyncio.sleep(PAUSE * tries)
+                    continue
+                # Only its counts are missing, and to go on would add text behind the end.
+                usage = Usage(completion=self._pieces + len(self._raw))
+            if self._assembly is None:
+                self._request.emit(Finish(self._choice, self._reason or "stop", usage))
+            return usage
+        raise EngineFailed(f"The engine broke {tries} times on this request.")
+
+    async def _try(
+        self, kind: Literal["chat", "completion"], body: dict[str, Any], *, suspicious: bool
+    ) -> Usage:
+        """One engine's go; raises Lost when it breaks. Suspects go one at a time."""
+        if suspicious:
+            suspect = self._request.suspects
+            await suspect.acquire()
+            self._suspect = suspect
+        try:
             engine = await self._request.engine()
             generation = Generation(
                 kind=kind,
@@ -71,25 +123,20 @@ class ChoiceRun:
                 resume="".join(self._raw),
                 pieces=self._pieces + len(self._raw),
             )
-            try:
-                usage = await engine.generate(generation, self)
-            except EngineLost as error:
-                logger.warning("engine lost", job=task.id, tries=tries, error=str(error))
-                if self._reason is None:
-                    if self._broken:
-                        raise EngineFailed(BROKEN) from error
-                    await asyncio.sleep(PAUSE * tries)
-                    continue
-                # Only its counts are missing, and to go on would add text behind the end.
-                usage = Usage(completion=self._pieces + len(self._raw))
-            finally:
-                if self._source is not None:
-                    self._request.detach(self._source)
-                    self._source = None
-            if self._assembly is None:
-                self._request.emit(Finish(self._choice, self._reason or "stop", usage))
-            return usage
-        raise EngineFailed(f"The engine broke {ENGINE_TRIES} times on this request.")
+            return await engine.generate(generation, self)
+        except EngineLost as error:
+            raise Lost(str(error), asked=self._source is not None) from error
+        finally:
+            self._clear()
+            if self._source is not None:
+                self._request.detach(self._source)
+                self._source = None
+
+    def _clear(self) -> None:
+        """Lets the next suspect try."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is not None:
+            suspect.release()
 
     def choice(self) -> Choice:
         """The whole choice of a reply that is not streamed."""

@@ -54,7 +54,7 @@ async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inven
     ledger = Ledger(device.name, device.total, min(device.total, budget or device.total))
     residents: dict[str, Resident] = {}
     plans: dict[str, Plan] = {}
-    entries = catalog.lane(settings.lane)
+    entries = catalog.served(settings.lane)
     for entry in entries:
         residents[entry.name] = resident = await make(settings, entry, device, ledger, pool)
         plans[entry.name] = plan(entry, resident)

@@ -14,6 +14,7 @@ import hiredis
 import redis
 from arq.connections import RedisSettings, create_pool
 from arq.worker import Worker, func
+from redis.asyncio.connection import parse_url
 
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog
@@ -41,6 +42,20 @@ NO_RUN = -1
 logger = log.get("lane")
 
 
+def arq_settings(url: str) -> RedisSettings:
+    """The URL as redis-py reads it: arq's own reading leaves percent signs in passwords."""
+    parts = parse_url(url)
+    return RedisSettings(
+        host=parts.get("host", "localhost"),
+        port=int(parts.get("port", 6379)),
+        unix_socket_path=parts.get("path"),
+        database=int(parts.get("db", 0)),
+        username=parts.get("username"),
+        password=parts.get("password"),
+        ssl=url.startswith("rediss://"),
+    )
+
+
 class Lane(Worker):
     """One per process; `await lane.main()` returns after `stop`."""
 
@@ -60,7 +75,7 @@ class Lane(Worker):
         super().__init__(
             functions=[func(f, name=f.__name__) for f in (chat, completion, embedding)],
             queue_name=keys.queue(self.lane),
-            redis_settings=RedisSettings.from_dsn(settings.redis),
+            redis_settings=arq_settings(settings.redis),
             job_serializer=queue.serialize,
             job_deserializer=queue.deserialize,
             max_jobs=sum(entry.model.parallel for entry in entries),

@@ -70,6 +70,11 @@ class Request:
         """Request parameters of the model for callers who give none."""
         return self._loop.residents[self.claimed.task.model].defaults
 
+    @property
+    def suspects(self) -> asyncio.Lock:
+        """Held by the one request that may find out whether it was what broke the engine."""
+        return self._loop.residents[self.claimed.task.model].suspects
+
     async def engine(self) -> Engine:
         """The engine to ask; when it died, its next run. All choices wait in line as one.
 

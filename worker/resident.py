@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import psycopg
@@ -47,6 +48,8 @@ class Resident:
         self.loaded: int | None = None
         self.peak: int | None = None
         self.requests = 0
+        self.suspects = asyncio.Lock()
+        """Held by the one request that may find out whether it was what broke the engine."""
         self._key = key
         self._device = device
         self._ledger = ledger

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from urllib.parse import urlsplit
 
 from deploy import models
 from deploy.check import Finding, fail, ok, warn
 from shared.catalog import Catalog, Entry
-from shared.settings import DEFAULT_MODELS, Settings, redact
+from shared.redact import redact
+from shared.settings import DEFAULT_MODELS, Settings
 
 CONNECT_TIMEOUT = 3
 
@@ -68,7 +68,7 @@ def weights(settings: Settings, entry: Entry) -> Finding:
     """A model's file is there; an upstream is not called, only named."""
     path = models.file(settings, entry)
     if path is None:
-        return ok("model", f"{entry.name} at {urlsplit(entry.model.url or '').geturl()}")
+        return ok("model", f"{entry.name} at {redact('url', entry.model.url)}")
     if path.is_file():
         return ok("model", f"{entry.name}: {path.stat().st_size / 1e6:.0f} MB")
     if DEFAULT_MODELS.get(entry.name) == entry.model:

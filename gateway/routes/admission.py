@@ -12,7 +12,7 @@ from gateway import routing, traits
 from gateway.exchange import Exchange
 from shared.catalog import Catalog, Entry
 from shared.errors import InvalidRequest, InvalidValue
-from shared.settings import redact
+from shared.redact import redact
 from shared.wire.openai import chat
 from shared.wire.task import Class
 

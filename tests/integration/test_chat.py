@@ -152,6 +152,39 @@ def test_an_error_within_the_answer_is_said(
     assert why in ran.stderr
 
 
+def test_a_reader_that_has_enough_is_no_error(server: Server, environ: dict[str, str]) -> None:
+    with subprocess.Popen(
+        command(server.server_port, "--key", KEY),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(b"hello\nagain\n")
+        process.stdin.close()
+        assert process.stderr is not None and process.stderr.read() == b""
+        assert process.wait(30) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_input_that_is_no_text_is_said(
+    server: Server, environ: dict[str, str], locale: str
+) -> None:
+    ran = subprocess.run(
+        command(server.server_port, "--key", KEY),
+        input=b"\xff\xfe\n",
+        env={**environ, "LC_ALL": locale},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == b"error: the input is not UTF-8 text: invalid start byte\n"
+    assert server.asked == []
+
+
 def test_our_key_is_not_sent_to_another_server(
     server: Server, environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -126,6 +126,14 @@ async def test_what_the_upstream_is_asked() -> None:
     assert body["messages"] is HELLO
 
 
+async def test_a_limit_beyond_32_bits_is_cut() -> None:
+    seen: list[Any] = []
+    async with scripted(answering(STREAM + b"\r\n" + EVENTS, seen=seen)) as engine:
+        body = {"messages": HELLO, "max_completion_tokens": 2**70}
+        await engine.generate(Generation(kind="chat", body=body), Recorder())
+    assert seen[0][1]["max_completion_tokens"] == 2**31 - 1
+
+
 async def test_nothing_left_to_generate() -> None:
     async with scripted(answering(b"")) as engine:
         sink = Recorder()

@@ -47,7 +47,7 @@ def test_it_listens_on_one_private_socket_only(settings: Settings) -> None:
         assert show(settings, "listen_addresses") == ""
         real = (settings.sockets / layout.SOCKET).resolve()
         for path in (settings.sockets, real.parent, real):
-            assert path.stat().st_mode & 0o777 == 0o700, path
+            assert path.stat().st_mode & 0o077 == 0, path
         assert (settings.folder / "postgres" / "data").stat().st_mode & 0o777 == 0o700
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from deploy import heartbeat
+from shared import keys
+from shared.settings import Settings
+from shared.wire.node import decode_state
 from tests.hub import Hub, running_hub
 from tests.server import temporary_home
 
 STOP_BOUND = 5.0
+READY = re.compile(r" worker +ready after ")
 CURL = f"""#!{sys.executable}
 import sys, urllib.request
 url, options = sys.argv[1], sys.argv[2:]
@@ -78,6 +85,7 @@ def test_what_it_prints_can_be_pasted_at_the_first_start_and_later(tools: Path) 
         assert hub.key in text
         assert all(paste(text, tools))
         assert hub.stop(signal.SIGINT) < STOP_BOUND
+        assert not Settings(home=str(hub.home)).sockets.exists()
         (hub.home / "models").unlink()
         again = Hub(hub.home, {})
         try:
@@ -95,16 +103,20 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def refused(**environ: str) -> str:
-    """Why a second start was refused."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "deploy.main", "up"],
+def start(command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.main", command],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def refused(**environ: str) -> str:
+    """Why a second start was refused."""
+    ran = start("up", **environ)
     assert ran.returncode == 1
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
@@ -121,6 +133,47 @@ def test_a_taken_port_is_named_before_anything_starts(hub: Hub) -> None:
         why = refused(AIHUB_HOME=str(home), AIHUB_PORT=str(hub.port))
         assert f"port {hub.port} is in use" in why and "AIHUB_PORT" in why
         assert [path.name for path in home.iterdir()] == ["up.lock"]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("AIHUB_REDIS_URL", "redis://:hunter2@127.0.0.1:1"),
+        ("AIHUB_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:1/hub"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_at_once(name: str, url: str) -> None:
+    with temporary_home() as home:
+        why = refused(**{"AIHUB_HOME": str(home), "AIHUB_PORT": "0", name: url})
+        assert "127.0.0.1" in why and f"correct {name}" in why and "hunter2" not in why
+        assert [path.name for path in home.iterdir()] == ["up.lock"]
+
+
+def test_a_lane_without_models_is_named_at_once() -> None:
+    with temporary_home() as home:
+        for command in ("up", "worker"):
+            ran = start(command, AIHUB_HOME=str(home), AIHUB_LANE="gpu")
+            assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+            assert "no model is in lane 'gpu'. Lanes of the models: cpu." in ran.stderr
+        assert list(home.iterdir()) == []
+
+
+def test_a_worker_is_ready_when_it_says_so_itself(hub: Hub) -> None:
+    settings = Settings(home=str(hub.home))
+    assert heartbeat.missing(settings) == "it has not shown a sign of life"  # of ours: it is not
+    before = hub.kill("worker")
+    deadline = time.monotonic() + 60
+    while len(READY.findall(hub.log.read_text())) < 2:
+        assert time.monotonic() < deadline, hub.log.read_text()
+        time.sleep(0.02)
+    (worker,) = hub.pids("worker")
+    assert worker != before
+    with redis.Redis.from_url(settings.redis) as client:
+        names = client.zrange(keys.WORKERS, 0, -1)
+        found = client.mget([keys.worker(name.decode()) for name in names])
+    states = {s.pid: s.models for s in (decode_state(data) for data in found if data)}
+    assert set(states[worker].values()) == {"ready"}
+    hub.wait_ready()
 
 
 def test_logs_and_key_are_the_owners_alone(hub: Hub) -> None:

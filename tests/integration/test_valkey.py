@@ -27,7 +27,7 @@ def test_it_listens_on_one_private_socket_only(settings: Settings) -> None:
     with running_valkey(settings), client(settings) as connection:
         assert connection.config_get("port") == {"port": "0"}
         path = settings.sockets / "valkey.sock"
-        assert path.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
 
 

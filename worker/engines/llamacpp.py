@@ -185,9 +185,13 @@ class Request:
     def _shape(self) -> shape.Shaped:
         generation = self._generation
         if generation.kind == "chat":
-            shaped = shape.chat(generation.body, tools=self._server.tools)
+            shaped = shape.chat(
+                generation.body, tools=self._server.tools, context=self._server.context
+            )
         else:
-            shaped = shape.completion(generation.body, len(generation.resume))
+            shaped = shape.completion(
+                generation.body, len(generation.resume), context=self._server.context
+            )
         if self._server.adapters:
             # All are named every time: without, a slot goes on with the last request's.
             shaped.body["lora"] = [

@@ -18,14 +18,23 @@ from shared.errors import EngineFailed
 from shared.settings import Model, Settings
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp_child import READY, Options
-from worker.engines.refusal import clean
 from worker.engines.upstream import Address, Refused, Upstream
 from worker.process import Child, spawn
 
 PROMPT_CACHE = 64
 """MiB of host memory for prompts; llama.cpp's own default is 8 GiB."""
-ERROR = re.compile(r"[\d.]+ E (.*)")
-"""A line of llama.cpp's log: time, level, text."""
+MAGIC = b"GGUF"
+FAULTS = (
+    (re.compile(r"unknown model architecture", re.IGNORECASE), "Its architecture is not known."),
+    (
+        re.compile(r"bad_alloc|out of memory|failed to allocate|unable to allocate", re.IGNORECASE),
+        "There is not enough memory for it.",
+    ),
+    (
+        re.compile(r"cannot be loaded|failed to load|error loading", re.IGNORECASE),
+        "Its file is damaged or no model that llama.cpp can load.",
+    ),
+)
 START_TIMEOUT = 300.0
 
 
@@ -52,10 +61,17 @@ class ListedModels(msgspec.Struct):
     data: list[ListedModel]
 
 
-def last_words(lines: list[str]) -> str:
-    """What llama.cpp marked as errors, else simply its last lines, without paths."""
-    errors = [found[1] for line in lines if (found := ERROR.match(line))]
-    return " | ".join(clean(line) for line in (errors[-3:] or lines[-3:]))
+def meaning(lines: list[str]) -> str:
+    """What the child's last lines mean to who asks for the model; the lines are for the log."""
+    said = "\n".join(lines)
+    return next(
+        (told for fault, told in FAULTS if fault.search(said)), "The worker's log says why."
+    )
+
+
+def is_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(MAGIC)) == MAGIC
 
 
 def sweep(folder: Path) -> None:
@@ -111,6 +127,11 @@ class LlamaServer:
         return self._upstream is not None and self._child is not None and self._child.alive
 
     @property
+    def context(self) -> int:
+        """Tokens one request may take."""
+        return self._model.context
+
+    @property
     def pid(self) -> int:
         """The child's process id, 0 when there is none."""
         return self._child.pid if self._child is not None and self._child.alive else 0
@@ -143,19 +164,21 @@ class LlamaServer:
         return self._upstream
 
     async def start(self) -> None:
-        """Raises EngineFailed with the child's last words."""
+        """Raises EngineFailed with what the child's end means."""
         if self.alive:
             return
         await self.stop()
         if not self._file.is_file():
             raise EngineFailed(f"The model {self._name} lacks its file {self._file.name}.")
         try:
+            if not is_gguf(self._file):
+                raise EngineFailed(f"The model {self._name}: {self._file.name} is not a GGUF file.")
             async with asyncio.timeout(START_TIMEOUT):
                 await self._launch()
         except TimeoutError:
             raise await self._failure("was not ready in time") from None
         except (EngineLost, Refused, msgspec.MsgspecError, OSError) as error:
-            raise await self._failure(f"could not be started: {error}") from error
+            raise await self._failure("could not be started", str(error)) from error
         except asyncio.CancelledError:
             await self.stop()
             raise
@@ -225,12 +248,12 @@ class LlamaServer:
             on_line=heard,
         )
 
-    async def _failure(self, what: str) -> EngineFailed:
+    async def _failure(self, what: str, why: str = "") -> EngineFailed:
         child = self._child
         await self.stop()
-        said = ""
+        said: list[str] = []
         if child is not None:
             await child.drained()
-            said = last_words(child.tail(100))
-            self._log.error("engine failed", model=self._name, what=what, said=child.tail(30))
-        return EngineFailed(f"The engine of {self._name} {what}. Its last words: {said or 'none'}")
+            said = child.tail(100)
+        self._log.error("engine failed", model=self._name, what=what, why=why, said=said[-30:])
+        return EngineFailed(f"The engine of {self._name} {what}. {meaning(said)}")

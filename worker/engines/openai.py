@@ -23,6 +23,10 @@ START_TIMEOUT = 20.0
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 
+LIMITS = ("max_tokens", "max_completion_tokens")
+MOST_TOKENS = 2**31 - 1
+"""Larger limits are cut to it: upstreams keep them in 32 bits."""
+
 
 class Row(msgspec.Struct):
     index: int
@@ -89,13 +93,16 @@ class OpenAi(Sleepless, Unadaptable):
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        for name in LIMITS:
+            if name in body:
+                body[name] = min(body[name], MOST_TOKENS)
         spent = 0
         if generation.resume:
             if isinstance(body.get("prompt"), list):
                 raise EngineLost("a prompt of token ids cannot be continued with text")
             spent = generation.pieces
             continue_behind(body, generation.resume, spent)
-            if min(body.get(name, 1) for name in ("max_tokens", "max_completion_tokens")) <= 0:
+            if min(body.get(name, 1) for name in LIMITS) <= 0:
                 sink.finish("length")
                 return Usage(0, spent)
         subject = SUBJECTS[generation.kind]

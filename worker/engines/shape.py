@@ -1,6 +1,6 @@
 """A client's request as llama.cpp wants it. Pure.
 
-Fields that mean something to OpenAI's service only are dropped; unknown ones are passed on.
+What is passed on as it came is listed in sampling.py; every other field is shaped here or dropped.
 """
 
 from __future__ import annotations
@@ -8,23 +8,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from shared.errors import InvalidType, InvalidValue, MissingParameter, UnsupportedParameter
+from worker.engines.constraint import anchored, check_schema
 from worker.engines.forcing import Forced, choose
 from worker.engines.logprobs import ChatLogprobs, TextLogprobs
 from worker.engines.media import flatten
+from worker.engines.sampling import sampling
 
 Body = dict[str, Any]
 
-SERVICE_FIELDS = frozenset(
-    (
-        *("model", "n", "stream", "stream_options", "store", "metadata", "user", "service_tier"),
-        *("safety_identifier", "prompt_cache_key", "prompt_cache_options", "prediction"),
-        *("prompt_cache_retention", "moderation", "modalities", "audio", "verbosity"),
-        *("max_tokens", "max_completion_tokens", "response_format", "logprobs", "top_logprobs"),
-        *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
-        *("web_search_options", "best_of", "echo", "suffix"),
-        *("id_slot", "n_cmpl", "n_predict", "n_probs", "lora"),
-    )
-)
+MOST_TOOLS = 128
 COMPLETION_TOKENS = 16
 """OpenAI's max_tokens of /v1/completions when none is given."""
 
@@ -42,27 +34,27 @@ class Shaped(NamedTuple):
     """Text of the prompt that comes before the generated text."""
 
 
-def rest(body: Body) -> Body:
-    """The fields that are passed on, with what every request asks of the engine."""
-    kept = {name: value for name, value in body.items() if name not in SERVICE_FIELDS}
-    return kept | {"stream": True, "stream_options": {"include_usage": True}}
+def sampled(body: Body, context: int) -> Body:
+    """The sampling parameters, with what every request asks of the engine."""
+    return sampling(body, context) | {"stream": True, "stream_options": {"include_usage": True}}
 
 
-def chat(body: Body, *, tools: bool) -> Shaped:
+def chat(body: Body, *, tools: bool, context: int) -> Shaped:
     """Shape /v1/chat/completions; `tools` tells whether the model's template knows tools.
 
-    Raises InvalidValue, MissingParameter and UnsupportedParameter.
+    Raises InvalidType, InvalidValue, MissingParameter and UnsupportedParameter.
     """
     if isinstance(body.get("function_call"), dict):
         raise UnsupportedParameter(
             "function_call with a name is not supported. Use tools and tool_choice.",
             param="function_call",
         )
-    shaped = rest(body)
+    check_constraints(body)
+    shaped = sampled(body, context)
     shaped["messages"] = flatten(body["messages"], tools=tools)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None:
-        shaped["max_tokens"] = limit
+        shaped["max_tokens"] = min(limit, context)
     forced = choose(body)
     if forced.schema is not None:
         force(shaped, forced)
@@ -70,7 +62,7 @@ def chat(body: Body, *, tools: bool) -> Shaped:
         if forced.tools and tools:
             shaped["tools"] = forced.tools
             shaped["parallel_tool_calls"] = body.get("parallel_tool_calls", True)
-        form = response_format(body.get("response_format"))
+        form = response_format(body.get("response_format"), body.get("json_schema"))
         if form is not None:
             shaped["response_format"] = form
     top = body.get("top_logprobs", 0)
@@ -87,9 +79,23 @@ def chat(body: Body, *, tools: bool) -> Shaped:
     )
 
 
-def schema_param(body: Body, forced: Forced) -> str:
+def check_constraints(body: Body) -> None:
+    """Raises for what would hold the engine up: any grammar, and tools that cost too much."""
     if body.get("grammar") is not None:
-        return "grammar"
+        # A grammar of 40 bytes can be ambiguous enough to stand the engine still for minutes.
+        raise UnsupportedParameter(
+            "grammar is not supported. Use response_format with a JSON schema.", param="grammar"
+        )
+    tools = body.get("tools") or ()
+    if len(tools) > MOST_TOOLS:
+        raise InvalidValue(f"At most {MOST_TOOLS} tools are allowed.", param="tools")
+    for at, tool in enumerate(tools):
+        parameters = (tool.get("function") or {}).get("parameters")
+        if parameters is not None:
+            check_schema(parameters, f"tools[{at}].function.parameters")
+
+
+def schema_param(body: Body, forced: Forced) -> str:
     return "tools" if forced.schema is not None else "response_format"
 
 
@@ -108,7 +114,10 @@ def force(shaped: Body, forced: Forced) -> None:
     }
 
 
-def response_format(form: Any) -> Body | None:
+def response_format(form: Any, bare: Any = None) -> Body | None:
+    """`bare` is the schema as llama.cpp's own clients give it, used where there is no `form`."""
+    if form is None and bare is not None:
+        return schema_format(bare, "json_schema")
     if form is None or form.get("type") == "text":
         return None
     if form.get("type") == "json_object":
@@ -125,24 +134,27 @@ def response_format(form: Any) -> Body | None:
             "Missing required parameter: 'response_format.json_schema.schema'.",
             param="response_format.json_schema.schema",
         )
+    return schema_format(schema, "response_format.json_schema.schema")
+
+
+def schema_format(schema: Any, param: str) -> Body:
     if not isinstance(schema, dict):
-        raise InvalidType(
-            "The schema must be an object.", param="response_format.json_schema.schema"
-        )
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        raise InvalidType("The schema must be an object.", param=param)
+    check_schema(schema, param)
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": anchored(schema)}}
 
 
-def completion(body: Body, resumed: int) -> Shaped:
+def completion(body: Body, resumed: int, *, context: int) -> Shaped:
     """Shape /v1/completions; `resumed` is how many characters earlier attempts gave."""
     for name, default in (("suffix", ""), ("best_of", 1)):
         if body.get(name, default) != default:
             raise UnsupportedParameter(f"{name} is not supported by this model.", param=name)
-    shaped = rest(body)
+    shaped = sampled(body, context)
     prompt = body["prompt"]
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         prompt = prompt[0]
     shaped["prompt"] = prompt
-    shaped["max_tokens"] = body.get("max_tokens", COMPLETION_TOKENS)
+    shaped["max_tokens"] = min(body.get("max_tokens", COMPLETION_TOKENS), context)
     top = body.get("logprobs")
     if isinstance(top, bool):
         top = 1 if top else None

@@ -13,6 +13,11 @@ from worker.engines.logprobs import Legacy, Logprobs
 from worker.engines.resuming import continue_behind
 
 LIMITS = ("max_tokens", "max_completion_tokens")
+OWN = (
+    *("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
+    *("bad_words", "skip_special_tokens", "structured_outputs", "chat_template_kwargs"),
+)
+"""What vLLM understands beside OpenAI's parameters; it checks them itself."""
 CONSTRAINTS = ("response_format", "structured_outputs")
 
 
@@ -57,17 +62,18 @@ def shaped(generation: Generation, name: str, context: int, *, tools: bool) -> S
     """
     body = generation.body
     if generation.kind == "chat":
-        made = shape.chat(body, tools=tools)
+        made = shape.chat(body, tools=tools, context=context)
         logprobs: Logprobs | None = made.logprobs
     else:
-        made = shape.completion(body, 0)
+        made = shape.completion(body, 0, context=context)
         top = body.get("logprobs")
         asked = made.logprobs is not None
         logprobs = OffsetLogprobs(bool(top), len(generation.resume)) if asked else None
     # vLLM refuses to be allowed more than the whole context, where others stop at its end.
     limits = {key: min(made.body[key], context) for key in LIMITS if made.body.get(key)}
+    own = {key: body[key] for key in OWN if key in body}
     return Shaped(
-        {**made.body, **limits, "model": name},
+        {**made.body, **own, **limits, "model": name},
         logprobs,
         made.forced,
         made.schema_param,

@@ -30,6 +30,24 @@ def test_an_own_folder_that_is_open_is_closed(tmp_path: Path) -> None:
     assert mode(path) == 0o700
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o755, 0o700), (0o770, 0o700), (0o1777, 0o1777)])
+def test_an_open_home_is_closed_unless_many_share_it(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    tmp_path.chmod(before)
+    folder.own(tmp_path)
+    assert tmp_path.stat().st_mode & 0o7777 == after
+    assert mode(folder.own(tmp_path / "new" / "home")) == 0o700
+
+
+def test_an_empty_folder_is_removed_and_a_used_one_is_not(tmp_path: Path) -> None:
+    for name in ("used", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "used" / "a.sock").touch()
+    folder.remove_empty(tmp_path / "used", tmp_path / "empty", tmp_path / "gone")
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
 def test_a_folder_of_another_account_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="belongs to"):
         folder.private(tmp_path, uid=os.geteuid() + 1)

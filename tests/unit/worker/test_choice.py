@@ -202,3 +202,81 @@ async def test_the_first_error_is_raised_as_it_is() -> None:
 
     with pytest.raises(EngineFailed, match="one"):
         await together([waits(), fails()])
+
+
+class Held:
+    """A source that flows whatever it is told."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Mortal(Scripted):
+    """Breaks under everyone in it as soon as a request says `poison`; others stay until then
+    or, `alone`, are answered.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(says())
+        self.inside = 0
+        self.full = asyncio.Event()
+        self.died = asyncio.Event()
+
+    async def generate(self, generation: Generation, sink: Sink) -> Usage:
+        self.asked.append(generation)
+        sink.attach(Held())
+        self.inside += 1
+        try:
+            if self.inside == 2:
+                self.full.set()
+            if not self.full.is_set():
+                await self.full.wait()
+            if "poison" in generation.body:
+                self.died.set()
+                raise LOST
+            if self.inside == 2:
+                await self.died.wait()
+                raise LOST
+            return await says("a", "b")(generation, sink)
+        finally:
+            self.inside -= 1
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_request_that_breaks_engines_before_its_first_word_gets_two() -> None:
+    async def breaks_at_once(generation: Generation, sink: Sink) -> Usage:
+        sink.attach(Held())
+        raise LOST
+
+    engine = Scripted(breaks_at_once)
+    place = Place(engine)
+    assert isinstance((await run(place, place.request()))[-1], Failed)
+    assert len(engine.asked) == 2
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_stream_outlives_many_engines_that_others_broke() -> None:
+    async def says_one_and_breaks(generation: Generation, sink: Sink) -> Usage:
+        sink.attach(Held())
+        return await breaks(LOST, "x")(generation, sink)
+
+    engine = Scripted(*[says_one_and_breaks] * 10, says("end"))
+    place = Place(engine)
+    items = await run(place, place.request())
+    assert "".join(i.text for i in items if isinstance(i, Text)) == "x" * 10 + "end"
+    assert isinstance(items[-1], Done)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_the_poison_pays_and_not_who_stood_beside_it() -> None:
+    engine = Mortal()
+    place, beside = Place(engine), Place(engine)
+    poison, innocent = place.request(poison=True), beside.request()
+    innocent._loop = place.loop
+    async with asyncio.timeout(10):
+        await asyncio.gather(chat({"request": poison}), chat({"request": innocent}))
+    assert isinstance(place.items()[-1], Failed)
+    assert isinstance(beside.items()[-1], Done)
+    assert sum("poison" in asked.body for asked in engine.asked) == 2
+    assert len(engine.asked) == 4

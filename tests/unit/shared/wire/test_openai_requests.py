@@ -61,6 +61,8 @@ WRONG_CHAT: list[tuple[dict[str, Any], str, type[errors.InvalidRequest]]] = [
     ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", errors.InvalidRequest),
     ({"stop": ["a"] * 5}, "stop", errors.InvalidValue),
     ({"stop": [1]}, "stop[0]", errors.InvalidType),
+    ({"stop": ""}, "stop", errors.InvalidValue),
+    ({"stop": ["a", ""]}, "stop[1]", errors.InvalidValue),
     ({"seed": 2**63}, "seed", errors.InvalidValue),
     ({"logprobs": 1}, "logprobs", errors.InvalidType),
     ({"top_logprobs": 2}, "top_logprobs", errors.InvalidValue),

@@ -15,12 +15,12 @@ CLOCK = {"type": "function", "function": {"name": "clock"}}
 
 
 def chat(tools: bool = False, **body: Any) -> shape.Shaped:
-    return shape.chat({"messages": HELLO, **body}, tools=tools)
+    return shape.chat({"messages": HELLO, **body}, tools=tools, context=4096)
 
 
-def test_service_fields_are_dropped_and_unknown_ones_passed_on() -> None:
+def test_service_fields_are_dropped_and_unknown_ones_too() -> None:
     body = chat(
-        store=True, metadata={}, user="u", stream=False, n=2, top_k=3, seed=1, stop=["x"]
+        store=True, metadata={}, user="u", stream=False, n=2, top_k=3, seed=1, stop=["x"], id_slot=1
     ).body
     assert body == {
         "messages": HELLO,
@@ -38,9 +38,10 @@ def test_service_fields_are_dropped_and_unknown_ones_passed_on() -> None:
         ({"max_tokens": 5}, 5),
         ({"max_completion_tokens": 6}, 6),
         ({"max_tokens": 5, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": 2**63}, 4096),
     ],
 )
-def test_max_tokens(given: dict[str, int], limit: int) -> None:
+def test_max_tokens(given: dict[str, Any], limit: int) -> None:
     assert chat(**given).body["max_tokens"] == limit
 
 
@@ -82,17 +83,20 @@ def test_earlier_calls_are_told_to_a_model_without_tools() -> None:
 
 
 def test_auto_tools_go_on_only_where_the_template_knows_them() -> None:
-    assert "tools" not in shape.chat({"messages": HELLO, "tools": [WEATHER]}, tools=False).body
-    assert shape.chat({"messages": HELLO, "tools": [WEATHER]}, tools=True).body["tools"] == [
-        WEATHER
-    ]
+    assert (
+        "tools"
+        not in shape.chat({"messages": HELLO, "tools": [WEATHER]}, tools=False, context=4096).body
+    )
+    assert shape.chat({"messages": HELLO, "tools": [WEATHER]}, tools=True, context=4096).body[
+        "tools"
+    ] == [WEATHER]
     none = {"messages": HELLO, "tools": [WEATHER], "tool_choice": "none"}
-    assert "tools" not in shape.chat(none, tools=True).body
+    assert "tools" not in shape.chat(none, tools=True, context=4096).body
 
 
 def test_required_becomes_a_schema_and_a_note() -> None:
     body = {"messages": HELLO, "tools": [WEATHER, CLOCK], "tool_choice": "required"}
-    shaped = shape.chat(body, tools=True)
+    shaped = shape.chat(body, tools=True, context=4096)
     assert shaped.forced
     assert "tools" not in shaped.body
     sent = shaped.body["response_format"]["json_schema"]["schema"]
@@ -154,7 +158,7 @@ def test_wrong_response_format(form: Any, error: type[HubError], param: str) -> 
 
 
 def test_completion() -> None:
-    shaped = shape.completion({"prompt": ["Once"], "echo": True}, 0)
+    shaped = shape.completion({"prompt": ["Once"], "echo": True}, 0, context=4096)
     assert shaped.body["prompt"] == "Once"
     assert shaped.body["max_tokens"] == shape.COMPLETION_TOKENS
     assert shaped.echo == "Once"
@@ -168,7 +172,7 @@ def test_unsupported(field: str, value: Any) -> None:
         if field == "function_call":
             chat(function_call={"name": "f"})
         else:
-            shape.completion({"prompt": "x", "logprobs": 1, field: value}, 0)
+            shape.completion({"prompt": "x", "logprobs": 1, field: value}, 0, context=4096)
     assert caught.value.param == field
 
 
@@ -183,3 +187,22 @@ def test_continuing_a_chat_and_a_prompt() -> None:
     continue_behind(prompt, " upon", 1)
     assert prompt == {"prompt": "Once upon"}
     assert HELLO == [{"role": "user", "content": "Hello"}]
+
+
+def test_costly_constraints_are_refused_by_name() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"items": deep}
+    function = {"name": "f", "parameters": deep}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": deep}}
+    for field, value, param in (
+        ("response_format", form, "response_format.json_schema.schema"),
+        ("json_schema", deep, "json_schema"),
+        ("tools", [CLOCK, {"type": "function", "function": function}], "tools[1]"),
+        ("tools", [CLOCK] * 129, "tools"),
+        ("grammar", "root ::= root", "grammar"),
+    ):
+        with pytest.raises(HubError) as caught:
+            shape.chat({"messages": HELLO, field: value}, tools=True, context=4096)
+        assert caught.value.status == 400
+        assert str(caught.value.param).startswith(param)
