@@ -208,6 +208,28 @@ async def test_structured_output(chat: LlamaCpp) -> None:
     assert sink.content.lstrip().startswith("{")
 
 
+async def test_a_schema_that_contains_itself(chat: LlamaCpp) -> None:
+    inner = {"anyOf": [{"$ref": "#"}, {"type": "null"}]}
+    schema = {
+        "type": "object",
+        "properties": {"next": inner},
+        "required": ["next"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "list", "schema": schema}}
+    sink, _ = await ask(chat, response_format=form, max_tokens=40)
+    assert "".join(sink.content.split()).startswith('{"next":{"next":')
+
+
+async def test_what_nobody_can_mean_costs_nothing(chat: LlamaCpp) -> None:
+    most = 2**31 - 1
+    for name in ("repeat_last_n", "dry_penalty_last_n", "n_probs", "top_k", "seed", "unknown"):
+        _, usage = await ask(chat, max_tokens=3, **{name: most})
+        assert usage.completion == 3
+    _, usage = await ask(chat, prompt="Once", max_tokens=2**63, stop=["."], seed=2**62)
+    assert usage.completion < CONTEXT
+
+
 async def test_forced_tools(chat: LlamaCpp) -> None:
     named = {"type": "function", "function": {"name": "get_weather"}}
     for choice in ("required", named):
@@ -336,6 +358,8 @@ async def test_continues_after_its_child_was_killed(chat: LlamaCpp) -> None:
             "tools",
         ),
         ({"grammar": "root ::= ((("}, UnsupportedParameter, "grammar"),
+        ({"reasoning_format": "loud"}, InvalidValue, "reasoning_format"),
+        ({"repeat_penalty": 0}, InvalidValue, "repeat_penalty"),
     ],
 )
 async def test_refusals(chat: LlamaCpp, body: Any, error: type[HubError], param: str) -> None:

@@ -10,6 +10,7 @@ hands the body to the event reader, which calls `on_event`, all in one call of t
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -51,16 +52,19 @@ class Address(NamedTuple):
     host: str
     port: int
     prefix: str
+    tls: bool = False
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read `http://host:port/v1` or `unix:/path` (whose prefix is /v1)."""
+        """Read `http(s)://host:port/v1` or `unix:/path` (whose prefix is /v1)."""
         parts = urlsplit(url)
         if parts.scheme == "unix":
             return cls(parts.path, "localhost", 0, "/v1")
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"{url!r} is neither http://host:port/v1 nor unix:/path")
-        return cls("", parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("neither http(s)://host:port/v1 nor unix:/path")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        return cls("", parts.hostname, port, parts.path.rstrip("/"), tls)
 
 
 class Hold:
@@ -182,6 +186,8 @@ class Upstream:
 
     def __init__(self, address: Address, headers: Mapping[str, str] | None = None) -> None:
         self._address = address
+        # Certificates are checked against the authorities that this machine trusts.
+        self._tls = ssl.create_default_context() if address.tls else None
         host = address.host if address.socket else f"{address.host}:{address.port}"
         lines = {"Host": host, "Connection": "close", "Accept": "*/*", **(headers or {})}
         if any(c in f"{name}{value}" for name, value in lines.items() for c in "\r\n"):
@@ -236,7 +242,15 @@ class Upstream:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 if to.socket:
                     return await loop.create_unix_connection(lambda: exchange, to.socket)
-                return await loop.create_connection(lambda: exchange, to.host, to.port)
+                return await loop.create_connection(
+                    lambda: exchange, to.host, to.port, ssl=self._tls
+                )
+        except ssl.SSLCertVerificationError as error:
+            raise EngineFailed(
+                f"The certificate of {to.host} is not trusted: {error.verify_message}."
+            ) from error
+        except ssl.SSLError as error:
+            raise EngineUnreachable(f"the engine does not speak TLS: {error.reason}") from error
         except TimeoutError as error:
             raise EngineUnreachable("the engine did not take the connection in time") from error
         except OSError as error:

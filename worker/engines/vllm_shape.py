@@ -16,6 +16,7 @@ LIMITS = ("max_tokens", "max_completion_tokens")
 OWN = (
     *("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
     *("bad_words", "skip_special_tokens", "structured_outputs", "chat_template_kwargs"),
+    *("continue_final_message", "add_generation_prompt"),
 )
 """What vLLM understands beside OpenAI's parameters; it checks them itself."""
 CONSTRAINTS = ("response_format", "structured_outputs")

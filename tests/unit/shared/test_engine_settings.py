@@ -32,7 +32,7 @@ def test_adapters_are_paths_by_name(tmp_path: Path) -> None:
     [
         ('engine = "ollama"\nurl = "unix:/run/ollama.sock"', "models.m.url: allowed are host:port"),
         ('engine = "ollama"\nurl = "https://gpu-box"', "models.m.url: allowed are host:port"),
-        ('engine = "openai"\nurl = "gpu-box:8000"', "models.m.url: allowed are http://"),
+        ('engine = "openai"\nurl = "gpu-box:8000"', "models.m.url: unknown scheme"),
         ('engine = "openai"', "models.m.url: engine 'openai' needs it"),
         ('engine = "llamacpp"', "models.m.file: engine 'llamacpp' needs it"),
         (

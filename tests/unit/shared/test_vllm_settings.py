@@ -36,7 +36,7 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
     [
         ('kind = "embedding"', "models.m.kind: engine 'vllm' serves chat models only"),
         ("max_lora_rank = 7", "models.m.max_lora_rank: allowed: 1, 8, 16"),
-        ("tensor_parallel = 0", "models.m.tensor_parallel: must be at least 1"),
+        ("tensor_parallel = 0", "models.m.tensor_parallel: 0 is out of range"),
         ('arguments = ["--uds=/x"]', "models.m.arguments: --uds is set by the hub"),
         ('arguments = ["--max_model_len", "9"]', "--max-model-len is set by the hub"),
         ('dtype = "int3"', "dtype"),
