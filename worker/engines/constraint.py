@@ -9,6 +9,8 @@ contain themselves.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import msgspec
@@ -27,6 +29,9 @@ MOST_ALTERNATIVES = 250
 LONGEST_REPETITION = 8_000
 """Sum of all lengths and item counts a schema names."""
 LONGEST_PATTERN = 256
+MOST_NESTED = 1_500
+"""Product of all repetitions of a pattern that repeats groups."""
+TIMES = re.compile(r"\{(?:\d*,)?(\d{1,9})\d*,?\}")
 LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 ROOT = "#/$defs/answer"
 
@@ -136,12 +141,21 @@ class Cost:
             raise self._refused(f"has more than {MOST_PROPERTIES} properties")
         for word in LENGTHS:
             length = schema.get(word)
-            self._repetition += int(length) if isinstance(length, int) else 0
+            self._repetition += max(0, int(length)) if isinstance(length, int | float) else 0
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str):
+            self._count_pattern(pattern)
         if self._repetition > LONGEST_REPETITION:
             raise self._refused(f"has lengths that add up to more than {LONGEST_REPETITION}")
-        pattern = schema.get("pattern")
-        if isinstance(pattern, str) and len(pattern) > LONGEST_PATTERN:
+
+    def _count_pattern(self, pattern: str) -> None:
+        if len(pattern) > LONGEST_PATTERN:
             raise self._refused(f"has a pattern of more than {LONGEST_PATTERN} characters")
+        times = [int(found[1]) for found in TIMES.finditer(pattern)]
+        self._repetition += sum(times)
+        # Groups may be nested, and then each is repeated within the other.
+        if "){" in pattern and math.prod(max(1, each) for each in times) > MOST_NESTED:
+            raise self._refused(f"has a pattern that repeats groups more than {MOST_NESTED} times")
 
     def _either(self, choices: list[Any], *, alternatives: bool) -> int:
         total = recursive = 0
