@@ -31,6 +31,7 @@ LONGEST_REPETITION = 8_000
 LONGEST_PATTERN = 256
 MOST_NESTED = 1_500
 """Product of all repetitions of a pattern that repeats groups."""
+ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 TIMES = re.compile(r"\{(?:\d*,)?(\d{1,9})\d*,?\}")
 LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 ROOT = "#/$defs/answer"
@@ -88,6 +89,22 @@ def resolve(root: Any, reference: str) -> Any:
             return None
         found = found.get(key)
     return found
+
+
+def repeats_repeated(pattern: str) -> bool:
+    """Whether a counted group holds another counted group."""
+    open_groups = [False]
+    plain = ESCAPED.sub("x", pattern)
+    for at, sign in enumerate(plain):
+        if sign == "(":
+            open_groups.append(False)
+        elif sign == ")" and len(open_groups) > 1:
+            inner = open_groups.pop()
+            counted = plain.startswith("{", at + 1)
+            if inner and counted:
+                return True
+            open_groups[-1] = open_groups[-1] or inner or counted
+    return False
 
 
 class Cost:
@@ -153,8 +170,9 @@ class Cost:
             raise self._refused(f"has a pattern of more than {LONGEST_PATTERN} characters")
         times = [int(found[1]) for found in TIMES.finditer(pattern)]
         self._repetition += sum(times)
-        # Groups may be nested, and then each is repeated within the other.
-        if "){" in pattern and math.prod(max(1, each) for each in times) > MOST_NESTED:
+        # Every way to share the text out among nested repetitions is kept as an alternative.
+        product = math.prod(max(1, each) for each in times)
+        if repeats_repeated(pattern) or ("){" in pattern and product > MOST_NESTED):
             raise self._refused(f"has a pattern that repeats groups more than {MOST_NESTED} times")
 
     def _either(self, choices: list[Any], *, alternatives: bool) -> int:
