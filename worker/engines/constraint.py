@@ -29,6 +29,7 @@ MOST_ALTERNATIVES = 250
 LONGEST_REPETITION = 8_000
 """Sum of all lengths and item counts a schema names."""
 LONGEST_PATTERN = 256
+MOST_BRANCHES = 40
 MOST_NESTED = 1_500
 """Product of all repetitions of a pattern that repeats groups."""
 ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
@@ -168,6 +169,8 @@ class Cost:
     def _count_pattern(self, pattern: str) -> None:
         if len(pattern) > LONGEST_PATTERN:
             raise self._refused(f"has a pattern of more than {LONGEST_PATTERN} characters")
+        if sum(map(ESCAPED.sub("x", pattern).count, "?*|")) > MOST_BRANCHES:
+            raise self._refused(f"has a pattern with more than {MOST_BRANCHES} of ?, * and |")
         times = [int(found[1]) for found in TIMES.finditer(pattern)]
         self._repetition += sum(times)
         # Every way to share the text out among nested repetitions is kept as an alternative.

@@ -84,6 +84,7 @@ def test_affordable(schema: Any) -> None:
         ({"pattern": "a?" * 200}, "pattern of more than 256"),
         ({"pattern": "((a{0,1000}){0,1000}){0,1000}"}, "repeats groups"),
         ({"pattern": "((a{0,10}){0,10}b?){0,10}"}, "repeats groups"),
+        ({"pattern": "(a|b)?" * 42}, "more than 40 of"),
         ({"pattern": "[a-z]{0,1999}" * 5}, "lengths that add up"),
         ({"pattern": "a{99999999999999}"}, "lengths that add up"),
         ({"maxLength": 1e300}, "lengths that add up"),
