@@ -61,7 +61,10 @@ def serve(chosen: Settings) -> None:
 
 def refuse_taken_port(host: str, port: int) -> None:
     """The server shares its port between processes, so a second hub would not fail by itself."""
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise SettingsError(f"host, or AIHUB_HOST: {host!r} cannot be resolved: {error}") from error
     with socket.socket(address[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -9,6 +9,8 @@ contain themselves.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import msgspec
@@ -27,6 +29,11 @@ MOST_ALTERNATIVES = 250
 LONGEST_REPETITION = 8_000
 """Sum of all lengths and item counts a schema names."""
 LONGEST_PATTERN = 256
+MOST_BRANCHES = 40
+MOST_NESTED = 1_500
+"""Product of all repetitions of a pattern that repeats groups."""
+ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
+TIMES = re.compile(r"\{(?:\d*,)?(\d{1,9})\d*,?\}")
 LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 ROOT = "#/$defs/answer"
 
@@ -85,6 +92,22 @@ def resolve(root: Any, reference: str) -> Any:
     return found
 
 
+def repeats_repeated(pattern: str) -> bool:
+    """Whether a counted group holds another counted group."""
+    open_groups = [False]
+    plain = ESCAPED.sub("x", pattern)
+    for at, sign in enumerate(plain):
+        if sign == "(":
+            open_groups.append(False)
+        elif sign == ")" and len(open_groups) > 1:
+            inner = open_groups.pop()
+            counted = plain.startswith("{", at + 1)
+            if inner and counted:
+                return True
+            open_groups[-1] = open_groups[-1] or inner or counted
+    return False
+
+
 class Cost:
     """Walks one schema; every reference is followed once."""
 
@@ -136,12 +159,24 @@ class Cost:
             raise self._refused(f"has more than {MOST_PROPERTIES} properties")
         for word in LENGTHS:
             length = schema.get(word)
-            self._repetition += int(length) if isinstance(length, int) else 0
+            self._repetition += max(0, int(length)) if isinstance(length, int | float) else 0
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str):
+            self._count_pattern(pattern)
         if self._repetition > LONGEST_REPETITION:
             raise self._refused(f"has lengths that add up to more than {LONGEST_REPETITION}")
-        pattern = schema.get("pattern")
-        if isinstance(pattern, str) and len(pattern) > LONGEST_PATTERN:
+
+    def _count_pattern(self, pattern: str) -> None:
+        if len(pattern) > LONGEST_PATTERN:
             raise self._refused(f"has a pattern of more than {LONGEST_PATTERN} characters")
+        if sum(map(ESCAPED.sub("x", pattern).count, "?*|")) > MOST_BRANCHES:
+            raise self._refused(f"has a pattern with more than {MOST_BRANCHES} of ?, * and |")
+        times = [int(found[1]) for found in TIMES.finditer(pattern)]
+        self._repetition += sum(times)
+        # Every way to share the text out among nested repetitions is kept as an alternative.
+        product = math.prod(max(1, each) for each in times)
+        if repeats_repeated(pattern) or ("){" in pattern and product > MOST_NESTED):
+            raise self._refused(f"has a pattern that repeats groups more than {MOST_NESTED} times")
 
     def _either(self, choices: list[Any], *, alternatives: bool) -> int:
         total = recursive = 0

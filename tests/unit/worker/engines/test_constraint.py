@@ -39,6 +39,7 @@ TREE = {
 TWICE = {
     "anyOf": [{"items": {"$ref": "#"}, "minItems": 1}, {"items": {"$ref": "#"}, "minItems": 2}]
 }
+UUID = {"pattern": "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"}
 UNRELATED = {
     "anyOf": [{"$ref": "#/$defs/node"}, {"items": {"$ref": "#/$defs/node"}}],
     "$defs": TREE["$defs"],
@@ -47,7 +48,17 @@ UNRELATED = {
 
 @pytest.mark.parametrize(
     "schema",
-    [LIST, TREE, UNRELATED, nested(60), several(250), fields(500, {"type": "string"}), True, {}],
+    [
+        LIST,
+        TREE,
+        UNRELATED,
+        UUID,
+        nested(60),
+        several(250),
+        fields(500, {"type": "string"}),
+        True,
+        {},
+    ],
 )
 def test_affordable(schema: Any) -> None:
     check_schema(schema, "x")
@@ -71,6 +82,12 @@ def test_affordable(schema: Any) -> None:
         ({"items": {"maxLength": 10**9}}, "lengths that add up"),
         (fields(10, {"maxLength": 1000}), "lengths that add up"),
         ({"pattern": "a?" * 200}, "pattern of more than 256"),
+        ({"pattern": "((a{0,1000}){0,1000}){0,1000}"}, "repeats groups"),
+        ({"pattern": "((a{0,10}){0,10}b?){0,10}"}, "repeats groups"),
+        ({"pattern": "(a|b)?" * 42}, "more than 40 of"),
+        ({"pattern": "[a-z]{0,1999}" * 5}, "lengths that add up"),
+        ({"pattern": "a{99999999999999}"}, "lengths that add up"),
+        ({"maxLength": 1e300}, "lengths that add up"),
         (TWICE, "several alternatives that contain themselves"),
         ({"$defs": {"a": TWICE}, "$ref": "#/$defs/a"}, "several alternatives"),
     ],
