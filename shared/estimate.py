@@ -13,7 +13,7 @@ from shared.weights.safetensors import WIDTHS
 
 MIB = 1 << 20
 UBATCH = 512
-"""llama.cpp: tokens it computes at once."""
+"""llama.cpp: tokens it computes at once, at least, of an embedding model."""
 CELLS = 256
 """llama.cpp: its cache is a multiple of this many tokens."""
 PROMPT_CACHE = 64 * MIB
@@ -102,7 +102,8 @@ def estimate(weights: Weights, load: Load) -> Estimate:
 def llamacpp(weights: Weights, load: Load) -> Estimate:
     shape = weights.shape
     cells = padded(load.context, CELLS)
-    step = min(max(load.context, UBATCH) if load.embedding else UBATCH, cells * load.parallel)
+    ahead = max(load.context, UBATCH) if load.embedding else load.step
+    step = min(ahead, cells * load.parallel)
     kept = [(layer, min(cells, reach(layer, step, cells))) for layer in shape.layers]
     spans = {span for layer, span in kept if layer.values} or {step}
     rows = step if load.embedding else load.parallel

@@ -12,6 +12,8 @@ from shared.weights import WeightsError, read_adapter
 
 Engine = Literal["llamacpp", "vllm", "transformers"]
 Device = Literal["cpu", "cuda"]
+PREFILL_STEP = 64
+"""llamacpp, as our child starts a chat model: a prompt is read in steps between others' tokens."""
 BATCHED_TOKENS = 2048
 """vLLM's own default for --max-num-batched-tokens on cards under 70 GiB; 8192 on larger ones."""
 LORA_RANK = 16
@@ -30,6 +32,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Of weights and activations; llamacpp takes the file's."""
     adapters: int = 0
     """Bytes of the LoRA adapters that are loaded with it."""
+    step: int = 512
+    """llamacpp: tokens of a prompt that are computed at once."""
     batch: int = BATCHED_TOKENS
     """vllm: tokens of one engine step."""
     eager: bool = False
@@ -70,6 +74,7 @@ def load_of(model: Model, settings: Settings) -> Load:
             context=model.context,
             parallel=model.parallel,
             embedding=model.kind == "embedding",
+            step=max(PREFILL_STEP, model.parallel),
             adapters=sum(read_adapter(path) for path in paths),
         )
     if model.engine != "vllm":

@@ -39,6 +39,7 @@ async def database(url: str, until: AsyncExitStack) -> db.Pool | None:
 async def serve(configured: settings.Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises SettingsError and DeviceFault."""
     catalog = Catalog(configured.models)
+    catalog.served(configured.lane)
     clock = SystemClock()
     async with AsyncExitStack() as until:
         pool = await database(configured.postgres, until)

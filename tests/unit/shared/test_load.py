@@ -24,7 +24,7 @@ def served(**more: Any) -> Model:
 
 def test_the_embedded_models(settings: Settings) -> None:
     chat, embedding = (load_of(model, settings) for model in DEFAULT_MODELS.values())
-    assert chat == Load(engine="llamacpp", device="cpu", context=4096, parallel=4)
+    assert chat == Load(engine="llamacpp", device="cpu", context=4096, parallel=4, step=64)
     assert (embedding.context, embedding.embedding) == (512, True)
 
 
