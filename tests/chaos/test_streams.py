@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.conftest import PLACES, QUEUE, Stream
+from tests.chaos.conftest import QUEUE, Stream
 from tests.hub import Hub, alive, descendants, running_hub
 from tests.native import Upstream
 
@@ -121,7 +121,7 @@ def test_crowd(sound: Hub, load: Stream, note: Note) -> None:
     status = {int(code): count for code, count in result["status"].items()}
     served = status[200]
     assert status == {200: served, 429: 200 - served}
-    assert served >= PLACES + QUEUE
+    assert served >= QUEUE
     assert result["ok"] == served
     assert not result["incomplete"] + result["timeouts"] + result["transport_errors"]
     assert not result["tokens"]["lost"] + result["tokens"]["duplicated"]
