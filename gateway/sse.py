@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class Head(NamedTuple):
         return b"data: " + encode(fields)[:-1] + b',"choices":['
 
 
-class Chunks:
+class Chunks(ABC):
     """One stream. After `render`, `usage` or `failed` is set if the stream has ended."""
 
     def __init__(self, start: bytes, *, include_usage: bool) -> None:
@@ -73,14 +74,17 @@ class Chunks:
                 self.failed = item
         return b"".join(parts)
 
+    @abstractmethod
     def text(self, item: Text, parts: list[bytes]) -> None:
-        raise NotImplementedError
+        """More content of a choice."""
 
+    @abstractmethod
     def delta(self, item: Delta, parts: list[bytes]) -> None:
-        raise NotImplementedError
+        """Tool calls, reasoning, or content with logprobs."""
 
+    @abstractmethod
     def finish(self, item: Finish, parts: list[bytes]) -> None:
-        raise NotImplementedError
+        """The end of a choice."""
 
     def _end(self, parts: list[bytes]) -> None:
         if self._include_usage and self.usage is not None:

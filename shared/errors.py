@@ -9,7 +9,6 @@ HubError                          500 server_error
 │   ├── UnsupportedValue          400 unsupported_value
 │   ├── ContextLengthExceeded     400 context_length_exceeded
 │   ├── InvalidApiKey             401 invalid_api_key
-│   ├── PermissionDenied          403
 │   ├── NotFound                  404
 │   │   └── ModelNotFound         404 model_not_found
 │   ├── MethodNotAllowed          405
@@ -83,10 +82,6 @@ class ContextLengthExceeded(InvalidRequest):
 class InvalidApiKey(InvalidRequest):
     status = 401
     code = "invalid_api_key"
-
-
-class PermissionDenied(InvalidRequest):
-    status = 403
 
 
 class NotFound(InvalidRequest):
