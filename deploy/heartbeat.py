@@ -26,10 +26,10 @@ def missing(settings: Settings) -> str | None:
         return f"its heartbeat cannot be read: {error}"
     if state is None:
         return "it has not shown a sign of life"
-    loading = [name for name, model in state.models.items() if model == "loading"]
+    loading = [name for name, model in state.models.items() if model.state == "loading"]
     if loading:
         return f"it loads {', '.join(loading)}"
-    if "ready" not in state.models.values():
+    if all(model.state != "ready" for model in state.models.values()):
         return "none of its models could be started"
     return None
 

@@ -32,10 +32,11 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
 def rows(settings: Settings) -> Iterator[str]:
     width = max((len(name) for name in settings.models), default=4)
     yield f"{'name':<{width}}  {'engine':<8}  {'kind':<9}  {'lane':<6}  where"
-    for name, model in Catalog(settings.models):
+    for entry in Catalog(settings.models):
+        model = entry.model
         yield (
-            f"{name:<{width}}  {model.engine:<8}  {model.kind:<9}  {model.lane:<6}"
-            f"  {where(settings, Entry(name, model))}"
+            f"{entry.name:<{width}}  {model.engine:<8}  {model.kind:<9}  {model.lane:<6}"
+            f"  {where(settings, entry)}"
         )
 
 

@@ -51,9 +51,9 @@ class Counts:
             "aihub_model_ready",
             "1 when the worker's engine for the model answers.",
             lambda: {
-                (worker.name, model): float(state == "ready")
+                (worker.name, name): float(model.state == "ready")
                 for worker in dispatch.workers()
-                for model, state in worker.models.items()
+                for name, model in worker.models.items()
             },
             ("worker", "model"),
         )

@@ -129,7 +129,7 @@ class Dispatch:
         task = Task(
             ids.new("job-"),
             kind,
-            entry.name,
+            entry.base,
             self.name,
             self._streams,
             streamed,
@@ -137,6 +137,7 @@ class Dispatch:
             key,
             service,
             self._clock.wall_ms() + timeout,
+            entry.adapter,
         )
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply
@@ -194,15 +195,15 @@ class Dispatch:
         """How each model stands with the live workers; one that is ready somewhere is ready."""
         states: dict[str, str] = {}
         for worker in self.workers():
-            for name, state in worker.models.items():
+            for name, model in worker.models.items():
                 if states.get(name) != "ready":
-                    states[name] = state
+                    states[name] = model.state
         return states
 
     def failed(self) -> list[str]:
         """Models whose engines do not start; the others are served all the same."""
-        states = [pair for worker in self.workers() for pair in worker.models.items()]
-        return sorted({name for name, state in states if state == "failed"})
+        reports = [pair for worker in self.workers() for pair in worker.models.items()]
+        return sorted({name for name, model in reports if model.state == "failed"})
 
     def _forget(self, reply: Reply) -> bool:
         known = self._replies.pop(reply.task.stream, None) is not None

@@ -10,8 +10,15 @@ from shared.settings import PREFIX, Model, SettingsError, check_names
 
 
 class Entry(NamedTuple):
+    """A model callers can name. An adapter is one of its own: `model` is then its base's."""
+
     name: str
     model: Model
+    base: str
+    """The model whose engine answers and in whose queue requests wait; `name` itself, or, for an
+    adapter, the model it was made for."""
+    adapter: str | None = None
+    """What the engine knows the adapter by."""
 
 
 class Catalog:
@@ -19,7 +26,7 @@ class Catalog:
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         check_names(models)
-        self._entries = {name: Entry(name, model) for name, model in models.items()}
+        self._entries = {name: Entry(name, model, name) for name, model in models.items()}
         self._names = dict(self._entries)
         for entry in self._entries.values():
             for alias in entry.model.aliases:

@@ -18,6 +18,9 @@ WORKER_MS = 5_000
 CONTROL_MS = 10_000
 """Messages to a worker that nobody reads are dropped after this."""
 
+ORDER_MS = 60_000
+"""The answer to an order is kept for this long."""
+
 JOB = job_key_prefix
 IN_PROGRESS = in_progress_key_prefix
 RETRY = retry_key_prefix
@@ -39,6 +42,11 @@ def wake(lane: str) -> str:
 def control(worker: str) -> str:
     """List of Control messages to one worker."""
     return f"aihub:control:{worker}"
+
+
+def order(id_: str) -> str:
+    """Answer to one Order of an administrator."""
+    return f"aihub:order:{id_}"
 
 
 def reply(gateway: str) -> str:

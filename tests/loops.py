@@ -13,6 +13,7 @@ from worker.cpu import CpuDevice
 from worker.journal import Journal
 from worker.ledger import Ledger
 from worker.loop import Loop
+from worker.report import Report
 from worker.residency import Plan
 from worker.resident import Resident
 
@@ -45,3 +46,8 @@ def around(
     clock = SystemClock()
     state = residency.device(dict.fromkeys(engines, plan), GIB, now=clock.now())
     return Loop(residents, state, device, Journal(folder, "test", clock), None, clock)
+
+
+def reported(loop: Loop) -> Report:
+    """What such a loop's worker says of itself."""
+    return Report(loop, Ledger("cpu", GIB), SystemClock())

@@ -24,11 +24,12 @@ from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
-from shared.wire.event import Cancel, Position, Resend, decode_control
+from shared.wire.event import Cancel, Order, Position, Resend, decode_control
 from worker import occasion
 from worker.functions import chat, completion, embedding, refuse
 from worker.loop import Grant, Loop
 from worker.presence import Presence
+from worker.report import Report
 from worker.request import Request
 
 POLL_SECONDS = 1
@@ -64,6 +65,7 @@ class Lane(Worker):
         settings: Settings,
         catalog: Catalog,
         loop: Loop,
+        report: Report,
         clock: Clock | None = None,
     ) -> None:
         self.name = ids.process("wk")
@@ -83,6 +85,7 @@ class Lane(Worker):
             handle_signals=False,
         )
         self._loop = loop
+        self._report = report
         self._link = Link(settings.redis, "commands", self._reconnected)
         self._listening = Link(settings.redis, "wake")
         self._writer = ReplyWriter(
@@ -174,6 +177,9 @@ class Lane(Worker):
         control = decode_control(message)
         if isinstance(control, Resend):
             self._writer.resend(control.gateway)
+            return
+        if isinstance(control, Order):
+            logger.warning("an order nobody obeys yet", what=control.what, model=control.model)
             return
         request = self._running.get(control.job)
         if request is None:
@@ -294,9 +300,7 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
-        await self._presence.beat(
-            len(self._running), {name: slot.state for name, slot in self._loop.state.slots.items()}
-        )
+        await self._presence.beat(len(self._running), self._report)
         await self.heart_beat()
 
     async def _every_second(self, step: Any) -> None:

@@ -69,8 +69,8 @@ class Loop:
         self.holds: dict[str, str] = {}
         """What those who wait for a model wait for, in words."""
         self._port: Port | None = None
-        self._device = device
-        self._journal = journal
+        self.device = device
+        self.journal = journal
         self._pool = pool
         self._clock = clock
         self._runs = dict.fromkeys(residents, 0)
@@ -105,7 +105,7 @@ class Loop:
         for resident in self.residents.values():
             await resident.remember(self._pool)
         await asyncio.gather(*(resident.engine.stop() for resident in self.residents.values()))
-        self._journal.close()
+        self.journal.close()
 
     @property
     def now(self) -> float:
@@ -173,7 +173,7 @@ class Loop:
         before = self.state
         outcome = decide(before, event)
         self.state = outcome.after
-        self._journal.note(before, event, outcome)
+        self.journal.note(before, event, outcome)
         for order in outcome.effects:
             self._perform(order)
         if self._timer is not None:
@@ -304,7 +304,7 @@ class Loop:
 
     async def _review_quarantine(self) -> None:
         for name, left in list(self._lingering.items()):
-            if (await self._device.released(left.pids, 0.0)).bytes == 0:
+            if (await self.device.released(left.pids, 0.0)).bytes == 0:
                 del self._lingering[name]
                 self.residents[name].clear()
                 self._tell_device()

@@ -20,6 +20,7 @@ from worker.inventory import take
 from worker.journal import Journal
 from worker.lane import Lane
 from worker.loop import Loop
+from worker.report import Report
 
 RULES = residency.Rules(limit=dict.fromkeys(residency.CLASSES, 86_400.0))
 """How long a request may wait is the gateway's to say: it has the caller."""
@@ -49,7 +50,8 @@ async def serve(configured: settings.Settings) -> None:
         )
         journal = Journal(configured.folder, configured.lane, clock)
         loop = Loop(found.residents, state, found.device, journal, pool, clock)
-        lane = Lane(configured, catalog, loop, clock)
+        report = Report(loop, found.ledger, clock)
+        lane = Lane(configured, catalog, loop, report, clock)
         events = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, lane.request_stop)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from shared import keys, log, queue
 from shared.clock import Clock
 from shared.resp import Link
-from shared.wire.node import ModelState, WorkerState, decode_state, encode_state
+from shared.wire.node import WorkerState, decode_state, encode_state
+from worker.report import Report
 
 FORGOTTEN_MS = 60_000
 """Workers that were silent for this long are taken off the list."""
@@ -38,11 +39,19 @@ class Presence:
         self._host = socket.gethostname()
         self._started_ms = clock.wall_ms()
 
-    async def beat(self, running: int, models: dict[str, ModelState]) -> None:
+    async def beat(self, running: int, report: Report) -> None:
         """One heartbeat; the list keeps only names that beat lately."""
         now = self._clock.wall_ms()
         state = WorkerState(
-            self._name, self._lane, self._host, os.getpid(), self._started_ms, running, models
+            name=self._name,
+            lane=self._lane,
+            host=self._host,
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            running=running,
+            device=report.device(),
+            models=report.models(),
+            decisions=report.decisions(),
         )
         await asyncio.gather(
             self._link.call(

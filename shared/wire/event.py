@@ -6,6 +6,8 @@ gateway listens to one producer at a time, and a new attempt must first ask `Whe
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -153,8 +155,27 @@ class Resend(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
     gateway: str
 
 
-Control = Cancel | Position | Resend
+class Order(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=3):
+    """An administrator wants something done with a model; the answer goes to keys.order(id)."""
+
+    id: str
+    what: Literal["load", "unload", "pin", "unpin"]
+    model: str
+
+
+class Ordered(msgspec.Struct, array_like=True, frozen=True):
+    """The answer to an Order: what came of it at once, or why it cannot be."""
+
+    state: str = ""
+    """The model's state now."""
+    held: str = ""
+    """What a load that has not begun waits for."""
+    failed: Failed | None = None
+
+
+Control = Cancel | Position | Resend | Order
 
 encode = msgspec.msgpack.Encoder().encode
 decode_batch = msgspec.msgpack.Decoder(Batch).decode
+decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_control = msgspec.msgpack.Decoder(Control).decode

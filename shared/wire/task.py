@@ -13,8 +13,9 @@ Class = Literal["interactive", "standard", "batch"]
 class Task(msgspec.Struct, array_like=True, frozen=True):
     """One request, validated by the gateway.
 
-    `body` is the client's JSON as it came. `gateway` names the reply stream and `stream` the
-    request on it. `streamed` asks for items as they appear, otherwise for one Answer.
+    `model` is the base model, whose queue it waits in, and `adapter` the LoRA adapter on it that
+    was asked for. `body` is the client's JSON as it came. `gateway` names the reply stream and
+    `stream` the request on it. `streamed` asks for items as they appear, otherwise for one Answer.
     `deadline_ms` is wall-clock epoch milliseconds.
     """
 
@@ -28,6 +29,7 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
     key: str
     service: Class
     deadline_ms: int
+    adapter: str | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode

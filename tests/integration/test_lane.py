@@ -23,7 +23,7 @@ from shared.settings import Model, Settings
 from shared.wire.event import LAST, Answer, Done, Failed, Finish, Item, Text, Usage, Vectors
 from shared.wire.task import Class, Kind
 from tests import native
-from tests.loops import around
+from tests.loops import around, reported
 from tests.native import Upstream
 from worker.engines.registry import build
 from worker.lane import POLL_SECONDS, Lane
@@ -83,7 +83,7 @@ class Hub:
         engines = {e.name: build(e.name, e.model, self.settings) for e in lane_entries}
         folder = self._stack.enter_context(TemporaryDirectory())
         loop = around(engines, Path(folder), PLACES)
-        lane = Lane(self.settings, self.catalog, loop)
+        lane = Lane(self.settings, self.catalog, loop, reported(loop))
         self._stack.push_async_callback(loop.close)
         self.lanes.append(lane)
         self._mains[lane.name] = asyncio.create_task(lane.main())

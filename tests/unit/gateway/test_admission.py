@@ -70,7 +70,7 @@ def test_an_unknown_class_is_refused() -> None:
 
 def test_the_fingerprint_changes_with_the_settings_but_not_with_secrets() -> None:
     def of(**fields: Any) -> str:
-        return fingerprint(Entry("m", Model(engine="openai", url="http://h/v1", **fields)))
+        return fingerprint(Entry("m", Model(engine="openai", url="http://h/v1", **fields), "m"))
 
     assert of() == of() != of(context=8192)
     assert of(api_key="one") == of(api_key="two")
