@@ -1,0 +1,167 @@
+"""What the types of the settings cannot say. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from shared.redact import redact
+from shared.size import parse_size
+from shared.vllm import OURS, RANKS
+
+if TYPE_CHECKING:
+    from shared.settings import Model, Settings
+
+PREFIX = "AIHUB_"
+DEVICE = re.compile(r"cpu|cuda:\d+")
+NEEDED = {"llamacpp": ("file",), "openai": ("url",), "vllm": ("weights", "python")}
+RANGES = (
+    ("context", 16, 10_000_000),
+    ("parallel", 1, 1024),
+    ("threads", 1, 1024),
+    ("tensor_parallel", 1, 64),
+    ("max_loras", 1, 256),
+    ("quality", 1, 10),
+)
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the key and what is allowed."""
+
+
+def check(settings: Settings) -> Settings:
+    """What types cannot say."""
+    bounds = {
+        "port": (0, 65535),
+        "gateways": (1, 64),
+        "queue_limit": (1, 100_000),
+        "max_body": (1024, 1 << 30),
+        "request_timeout": (1, 86_400),
+        "drain_timeout": (0, 3_600),
+    }
+    for key, (low, high) in bounds.items():
+        value = getattr(settings, key)
+        if not low <= value <= high:
+            raise SettingsError(
+                f"{key}, or {PREFIX}{key.upper()}: {value} is out of range."
+                f" Allowed: {low} to {high}."
+            )
+    if not DEVICE.fullmatch(settings.device):
+        raise SettingsError(
+            f"device, or {PREFIX}DEVICE: {settings.device!r} is unknown. Allowed: cpu, cuda:0, …"
+        )
+    if settings.memory is not None:
+        try:
+            parse_size(settings.memory)
+        except ValueError as error:
+            raise SettingsError(f"memory, or {PREFIX}MEMORY: {error}") from error
+    schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
+    for key, names in schemes.items():
+        if (url := getattr(settings, key)) is not None:
+            check_url(f"{key}, or {PREFIX}{key.upper()}", url, names)
+    expand(settings.home)
+    check_admin_key(settings.admin_key)
+    for name, model in settings.models.items():
+        check_model(name, model)
+    check_names(settings.models)
+    return settings
+
+
+def check_url(where: str, url: str, schemes: tuple[str, ...]) -> None:
+    shown = redact("url", url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {shown!r} is no URL: {error}") from error
+    if parts.scheme not in schemes:
+        raise SettingsError(
+            f"{where}: unknown scheme in {shown!r}."
+            f" Allowed: {', '.join(f'{scheme}://' for scheme in schemes)}."
+        )
+    # A URL of PostgreSQL may name several hosts.
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        port = re.search(r":([^\]:]*)$", host)
+        if port and port[1] and not (port[1].isdecimal() and 1 <= int(port[1]) <= 65535):
+            raise SettingsError(f"{where}: the port in {shown!r} must be 1 to 65535")
+
+
+def check_admin_key(key: str | None) -> None:
+    if key is None:
+        return
+    where = f"admin_key, or {PREFIX}ADMIN_KEY"
+    if len(key) < 16:
+        raise SettingsError(f"{where}: must have at least 16 characters")
+    if any(not "!" <= character <= "~" for character in key):
+        raise SettingsError(f"{where}: must be printable ASCII without spaces, to fit in a header")
+
+
+def check_model(name: str, model: Model) -> None:
+    if not name.strip():
+        raise SettingsError("models: a model's name is empty")
+    for needed in NEEDED.get(model.engine, ()):
+        if not getattr(model, needed):
+            raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
+    if model.url is not None:
+        check_upstream(name, model.engine, model.url)
+    if model.adapters and (model.engine in ("openai", "ollama") or model.kind != "chat"):
+        raise SettingsError(
+            f"models.{name}.adapters: engine {model.engine!r} takes none for {model.kind} models"
+        )
+    for key, low, high in RANGES:
+        value = getattr(model, key)
+        if value is not None and not low <= value <= high:
+            raise SettingsError(
+                f"models.{name}.{key}: {value} is out of range. Allowed: {low} to {high}."
+            )
+    if model.engine == "vllm":
+        check_vllm(name, model)
+
+
+def check_vllm(name: str, model: Model) -> None:
+    if model.kind != "chat":
+        raise SettingsError(f"models.{name}.kind: engine 'vllm' serves chat models only")
+    if model.max_lora_rank not in (None, *RANKS):
+        allowed = ", ".join(map(str, RANKS))
+        raise SettingsError(f"models.{name}.max_lora_rank: allowed: {allowed}")
+    for argument in model.arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag in OURS:
+            raise SettingsError(f"models.{name}.arguments: {flag} is set by the hub")
+
+
+def check_upstream(name: str, engine: str, url: str) -> None:
+    if engine == "ollama":
+        if "/" in url and not url.startswith("http://"):
+            raise SettingsError(f"models.{name}.url: allowed are host:port and http://host:port")
+        return
+    check_url(f"models.{name}.url", url, ("http", "https", "unix"))
+    parts = urlsplit(url)
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise SettingsError(
+            f"models.{name}.url: allowed are http://host:port/v1, https:// and unix:/path"
+        )
+
+
+def check_names(models: Mapping[str, Model]) -> None:
+    """A name or alias belongs to one model."""
+    taken = set(models)
+    for name, model in models.items():
+        for alias in model.aliases:
+            if not alias.strip():
+                raise SettingsError(f"models.{name}.aliases: an alias is empty")
+            if alias in taken:
+                raise SettingsError(f"models.{name}.aliases: {alias!r} is taken")
+            taken.add(alias)
+
+
+def expand(home: str) -> Path:
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"home, or {PREFIX}HOME: {home!r} names no account of this machine, or one without a"
+            " home folder. Allowed: the path of a folder."
+        ) from error
