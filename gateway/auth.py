@@ -32,6 +32,7 @@ class Principal(NamedTuple):
     """Whose request it is; `id` names the key, not its secret."""
 
     id: str
+    scopes: tuple[str, ...]
 
 
 class Known(NamedTuple):
@@ -61,7 +62,7 @@ class Keyring:
             key = known.key
         if key is None or key.revoked_at is not None or expired(key):
             raise InvalidApiKey(f"Incorrect API key provided: {mask(secret)}.")
-        return Principal(key.id)
+        return Principal(key.id, key.scopes)
 
     def forget(self) -> None:
         """Look every key up again; what is being looked up now may be old already."""

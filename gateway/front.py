@@ -10,11 +10,17 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
-from gateway.auth import Keyring
+from gateway.auth import Keyring, Principal
 from gateway.counts import Counts
 from gateway.exchange import Exchange, refusal
 from shared import log
-from shared.errors import ClientClosed, HubError, InvalidRequest, MethodNotAllowed
+from shared.errors import (
+    ClientClosed,
+    HubError,
+    InvalidRequest,
+    MethodNotAllowed,
+    PermissionDenied,
+)
 from shared.wire.openai.error import encode
 
 AnyRequest = Request[object, object, State]
@@ -27,6 +33,12 @@ logger = log.get("gateway")
 
 def not_allowed(method: str, allowed: str) -> MethodNotAllowed:
     return MethodNotAllowed(f"{method} is not allowed here; allowed are {allowed}.")
+
+
+def permit(principal: Principal, scope: str) -> None:
+    """Raises PermissionDenied for a key without that scope."""
+    if scope not in principal.scopes:
+        raise PermissionDenied(f"This key may not do that: it lacks the scope {scope!r}.")
 
 
 def translate(error: Exception, exchange: Exchange) -> HubError:
@@ -56,9 +68,13 @@ class Front:
         handle: Handle,
         *,
         public: bool = False,
+        needs: str | None = None,
         is_mount: bool = False,
     ) -> ASGIRouteHandler:
-        """A Litestar route; `name` is what the log and the counts call it."""
+        """A Litestar route; `name` is what the log and the counts call it.
+
+        `needs` is the scope that a key must have.
+        """
         allowed = {*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())}
 
         @asgi(paths, is_mount=is_mount, copy_scope=False)
@@ -70,6 +86,8 @@ class Front:
                 if not public:
                     authorization = exchange.headers.get(b"authorization")
                     exchange.principal = await self._keyring.find(authorization)
+                    if needs is not None:
+                        permit(exchange.principal, needs)
                 await handle(exchange)
             except ClientClosed as left:
                 exchange.status = left.status

@@ -9,6 +9,7 @@ HubError                          500 server_error
 │   ├── UnsupportedValue          400 unsupported_value
 │   ├── ContextLengthExceeded     400 context_length_exceeded
 │   ├── InvalidApiKey             401 invalid_api_key
+│   ├── PermissionDenied          403 insufficient_permissions
 │   ├── NotFound                  404
 │   │   └── ModelNotFound         404 model_not_found
 │   ├── MethodNotAllowed          405
@@ -82,6 +83,11 @@ class ContextLengthExceeded(InvalidRequest):
 class InvalidApiKey(InvalidRequest):
     status = 401
     code = "invalid_api_key"
+
+
+class PermissionDenied(InvalidRequest):
+    status = 403
+    code = "insufficient_permissions"
 
 
 class NotFound(InvalidRequest):

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from gateway.auth import KNOWN_SECONDS, MOST_KEYS, UNKNOWN_SECONDS, Keyring, mask
-from shared.errors import InvalidApiKey, Unavailable
+from gateway.front import permit
+from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
 from shared.store.api_key import ApiKey, digest
 
 SECRET = "sk-0123456789abcdef0123456789abcdef"
@@ -85,6 +86,14 @@ async def test_anything_else_is_refused(keyring: Keyring, header: bytes | None) 
     with pytest.raises(InvalidApiKey) as refused:
         await keyring.find(header)
     assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
+
+
+async def test_a_key_is_permitted_what_its_scopes_say(keyring: Keyring) -> None:
+    owner = await keyring.find(BEARER)
+    permit(owner, "inference")
+    with pytest.raises(PermissionDenied, match="'admin'") as refused:
+        permit(owner, "admin")
+    assert (refused.value.status, refused.value.code) == (403, "insufficient_permissions")
 
 
 async def test_the_scheme_may_be_written_in_any_case(keyring: Keyring) -> None:
