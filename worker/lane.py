@@ -28,6 +28,7 @@ from shared.wire.event import Cancel, Order, Position, Resend, decode_control
 from worker import occasion
 from worker.functions import chat, completion, embedding, refuse
 from worker.loop import Grant, Loop
+from worker.order import Orders
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
@@ -99,6 +100,7 @@ class Lane(Worker):
         self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
+        self._orders = Orders(self._link, loop, report, self._clock)
 
     def request_stop(self) -> None:
         """Hands running jobs back to the queue and makes `main` return."""
@@ -179,7 +181,7 @@ class Lane(Worker):
             self._writer.resend(control.gateway)
             return
         if isinstance(control, Order):
-            logger.warning("an order nobody obeys yet", what=control.what, model=control.model)
+            self._orders.obey(control)
             return
         request = self._running.get(control.job)
         if request is None:

@@ -22,7 +22,7 @@ from worker import effect, occasion
 from worker.effect import Effect
 from worker.engines.base import Engine
 from worker.journal import Journal
-from worker.occasion import Occasion
+from worker.occasion import LoadAsked, Occasion, Pin, UnloadAsked
 from worker.residency import Device, Slot
 from worker.resident import Resident, last_words
 from worker.scheduler import decide
@@ -31,6 +31,9 @@ MEASURE_EVERY = 5.0
 """Seconds between two measurements of what is loaded."""
 NOTICEABLE = 0.02
 """A share by which a measurement must exceed the last one to be told to the scheduler."""
+
+NEVER = ("too_large", "pinned_over_budget")
+"""Refusals that asking again later will not change."""
 
 logger = log.get("loop")
 
@@ -82,6 +85,8 @@ class Loop:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lingering: dict[str, hardware.Lingering] = {}
+        self._refused: dict[str, HubError] = {}
+        """The last refusal of each model, for who asked for it."""
 
     def open(self, port: Port, preload: Sequence[str]) -> None:
         """Begins to decide; models that are pinned load, then those to preload that fit."""
@@ -129,6 +134,12 @@ class Loop:
                 self._decide(self._inbox.popleft())
         finally:
             self._deciding = False
+
+    def order(self, event: LoadAsked | UnloadAsked | Pin) -> HubError | None:
+        """Posts what an administrator wants; the error, where it is refused at once."""
+        self._refused.pop(event.model, None)
+        self.post(event)
+        return self._refused.pop(event.model, None)
 
     def grant(self, model: str) -> Grant:
         """A place that was admitted just now."""
@@ -203,6 +214,8 @@ class Loop:
                 self.holds[order.model] = order.why
             case effect.Evict():
                 logger.info("evict", model=order.model, cause=order.cause, why=order.why)
+            case effect.Keep():
+                logger.info("keep", model=order.model, why=order.why)
 
     def _admit(self, model: str, count: int) -> None:
         """Those whose engine died come before those who still wait in the queue."""
@@ -218,14 +231,17 @@ class Loop:
 
     def _refuse(self, order: effect.Refuse) -> None:
         logger.warning("refused", model=order.model, code=order.code, why=order.why)
-        kind = InvalidValue if order.code == "too_large" else ModelUnavailable
+        kind = InvalidValue if order.code in NEVER else ModelUnavailable
         error = kind(order.why, param="model", retry_after=order.retry_after)
+        self._refused[order.model] = error
+        if order.code == "pinned_over_budget":
+            return
         line = self._returning[order.model]
         while line:
             returned = line.popleft()
             if not returned.done():
                 returned.set_exception(error)
-        if self._port is not None and order.code != "pinned_over_budget":
+        if self._port is not None:
             self._port.refuse(order.model, error)
 
     async def _load(self, model: str) -> None:

@@ -15,12 +15,14 @@ from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from worker import residency
+from worker.cuda import CudaDevice
 from worker.device import DeviceFault
 from worker.inventory import take
 from worker.journal import Journal
 from worker.lane import Lane
 from worker.loop import Loop
 from worker.report import Report
+from worker.sampler import Sampler
 
 RULES = residency.Rules(limit=dict.fromkeys(residency.CLASSES, 86_400.0))
 """How long a request may wait is the gateway's to say: it has the caller."""
@@ -50,14 +52,18 @@ async def serve(configured: settings.Settings) -> None:
         )
         journal = Journal(configured.folder, configured.lane, clock)
         loop = Loop(found.residents, state, found.device, journal, pool, clock)
-        report = Report(loop, found.ledger, clock)
+        cards = [found.device] if isinstance(found.device, CudaDevice) else []
+        sampler = Sampler(cards)
+        report = Report(loop, found.ledger, clock, sampler)
         lane = Lane(configured, catalog, loop, report, clock)
         events = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, lane.request_stop)
+        sampling = asyncio.create_task(sampler.run(), name="sampling")
         try:
             await lane.main()
         finally:
+            sampling.cancel()
             await loop.close()
 
 

@@ -41,6 +41,7 @@ class Presence:
 
     async def beat(self, running: int, report: Report) -> None:
         """One heartbeat; the list keeps only names that beat lately."""
+        await report.look()
         now = self._clock.wall_ms()
         state = WorkerState(
             name=self._name,
@@ -48,6 +49,7 @@ class Presence:
             host=self._host,
             pid=os.getpid(),
             started_ms=self._started_ms,
+            at_ms=now,
             running=running,
             device=report.device(),
             models=report.models(),

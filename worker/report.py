@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from msgspec.structs import replace
+
 from shared.clock import Clock
 from shared.wire.node import DeviceReport, ModelReport, Note
+from worker.cuda import CudaDevice
 from worker.decision import Decision
+from worker.gpu import Sample
 from worker.ledger import Ledger
 from worker.loop import Loop
-from worker.residency import Slot
+from worker.memory import Ram, ram
+from worker.sampler import Sampler
+from worker.scheduler import wants
 
 LAST_DECISIONS = 16
 """Told in every heartbeat; the journal has more."""
 
 
 class Report:
-    def __init__(self, loop: Loop, ledger: Ledger, clock: Clock) -> None:
+    """`sampler` looks at the cards among the devices."""
+
+    def __init__(
+        self, loop: Loop, ledger: Ledger, clock: Clock, sampler: Sampler | None = None
+    ) -> None:
         self._loop = loop
         self._ledger = ledger
         self._clock = clock
+        self._sampler = sampler
+        self._ram: Ram | None = None
+
+    async def look(self) -> None:
+        """Asks a device that no sampler looks at what of it is in use."""
+        if self._loop.device.kind == "cpu":
+            self._ram = await asyncio.to_thread(ram)
 
     def models(self) -> dict[str, ModelReport]:
-        return {name: self._model(name, slot) for name, slot in self._loop.state.slots.items()}
+        return {name: self.model(name) for name in self._loop.state.slots}
 
     def device(self) -> DeviceReport:
         books = self._ledger.snapshot()
-        return DeviceReport(
+        report = DeviceReport(
             name=books.device,
             kind=self._loop.device.kind,
             total=books.total,
@@ -35,11 +54,20 @@ class Report:
             over=books.over,
             free=max(0, self._loop.state.free),
         )
+        device = self._loop.device
+        if self._ram is not None:
+            total, available, _ = self._ram
+            report = replace(report, total=total, used=total - available)
+        if isinstance(device, CudaDevice):
+            report = replace(report, description=device.description.name)
+        seen = self._sampler.latest.get(device.name) if self._sampler is not None else None
+        return sampled(report, seen) if isinstance(seen, Sample) else report
 
     def decisions(self) -> tuple[Note, ...]:
         return tuple(note(decision) for decision in list(self._loop.journal.last)[-LAST_DECISIONS:])
 
-    def _model(self, name: str, slot: Slot) -> ModelReport:
+    def model(self, name: str) -> ModelReport:
+        slot = self._loop.slot(name)
         resident = self._loop.residents[name]
         line = self._ledger.held(name)
         plan = slot.plan
@@ -50,20 +78,44 @@ class Report:
             serving=slot.serving,
             waiting=slot.count,
             places=plan.places,
+            asked=slot.asked is not None,
             pinned=slot.pinned,
+            keep_alive=slot.kept,
             size=plan.size,
             reserved=line.reserved if line is not None else 0,
             estimated=resident.estimate.total if resident.estimate is not None else 0,
             measured=line.measured if line is not None else None,
             bring_seconds=plan.wake_seconds if slot.state == "asleep" else plan.load_seconds,
-            held=self._loop.holds.get(name, ""),
+            held=self._held(name),
             why=slot.why,
             retry_ms=self._wall_ms(slot.retry_at) if slot.state == "failed" else 0,
         )
 
+    def _held(self, name: str) -> str:
+        """What a model that somebody wants waits for before it loads."""
+        slot = self._loop.slot(name)
+        if slot.held:
+            return self._loop.holds.get(name, "")
+        work = self._loop.state.work
+        if work is None or work.model == name or slot.state in ("loading", "ready"):
+            return ""
+        return f"the {work.what} of {work.model} comes first" if wants(slot) else ""
+
     def _wall_ms(self, at: float) -> int:
         """A time of the loop's clock as epoch milliseconds."""
         return self._clock.wall_ms() - int((self._clock.now() - at) * 1000)
+
+
+def sampled(report: DeviceReport, seen: Sample) -> DeviceReport:
+    """The report with what NVML said last; what the card does not have stays None."""
+    return replace(
+        report,
+        used=seen.memory.used,
+        utilisation=None if seen.busy_percent is None else seen.busy_percent / 100,
+        watts=None if seen.power_mw is None else seen.power_mw / 1000,
+        joules=None if seen.energy_mj is None else seen.energy_mj / 1000,
+        celsius=None if seen.celsius is None else float(seen.celsius),
+    )
 
 
 def note(decision: Decision) -> Note:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from shared.wire.node import ModelReport
+
 
 class Usage(msgspec.Struct, array_like=True, frozen=True):
     """Token counts as the engine reported them."""
@@ -164,12 +166,12 @@ class Order(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=
 
 
 class Ordered(msgspec.Struct, array_like=True, frozen=True):
-    """The answer to an Order: what came of it at once, or why it cannot be."""
+    """The answer to an Order: how the model stands at `at_ms`, the worker's epoch milliseconds, or
+    why the order cannot be obeyed.
+    """
 
-    state: str = ""
-    """The model's state now."""
-    held: str = ""
-    """What a load that has not begun waits for."""
+    at_ms: int
+    report: ModelReport | None = None
     failed: Failed | None = None
 
 

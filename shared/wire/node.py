@@ -30,7 +30,11 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     waiting: int = 0
     """Requests that this worker counts on its line."""
     places: int = 1
+    asked: bool = False
+    """An administrator's load that has not come to an end."""
     pinned: bool = False
+    keep_alive: float = 0.0
+    """Seconds it may be idle, by its last request or its settings; negative: for ever."""
     size: int = 0
     """What it takes, or will take: estimated, corrected by what was measured."""
     reserved: int = 0
@@ -86,13 +90,15 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A heartbeat. `running` counts jobs; `started_ms` is epoch milliseconds."""
+    """A heartbeat. `running` counts jobs; `_ms` are epoch milliseconds."""
 
     name: str
     lane: str
     host: str
     pid: int
     started_ms: int
+    at_ms: int = 0
+    """When it said this."""
     running: int
     device: DeviceReport
     models: dict[str, ModelReport]
