@@ -26,6 +26,7 @@ from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.settings import Settings
 from shared.store import api_key
+from shared.wire.account import Account
 
 BASES = ("/v1", "/api/v1")
 DATABASE_SECONDS = 1.0
@@ -66,13 +67,28 @@ class Gateway:
         post, get = ("POST",), ("GET",)
         route = front.route
         return [
-            route("chat", under("/chat/completions"), post, ChatRoute(*parts)),
-            route("completions", under("/completions"), post, CompletionRoute(*parts)),
-            route("embeddings", under("/embeddings"), post, EmbeddingRoute(*parts)),
-            route("models", under("/models"), get, ModelRoute(self._catalog), is_mount=True),
+            route("chat", under("/chat/completions"), post, ChatRoute(*parts), needs="inference"),
+            route(
+                "completions",
+                under("/completions"),
+                post,
+                CompletionRoute(*parts),
+                needs="inference",
+            ),
+            route(
+                "embeddings", under("/embeddings"), post, EmbeddingRoute(*parts), needs="inference"
+            ),
+            route(
+                "models",
+                under("/models"),
+                get,
+                ModelRoute(self._catalog),
+                needs="inference",
+                is_mount=True,
+            ),
             route("live", ["/health/live"], get, health.live, public=True),
             route("ready", ["/health/ready"], get, health.ready, public=True),
-            route("metrics", ["/metrics"], get, health.metrics),
+            route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
         ]
 
     @contextlib.asynccontextmanager
@@ -126,7 +142,7 @@ class Gateway:
             missing["database"] = "no connection"
         return missing
 
-    async def _find_key(self, digest: bytes) -> api_key.ApiKey | None:
+    async def _find_key(self, digest: bytes) -> Account | None:
         if self._pool is None:
             raise psycopg.OperationalError("no connection yet")
         return await api_key.find(self._pool, digest)

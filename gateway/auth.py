@@ -15,7 +15,8 @@ from psycopg import Error as DatabaseError
 from shared import keys, log
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidApiKey, Unavailable
-from shared.store.api_key import ApiKey, digest
+from shared.store.api_key import digest
+from shared.wire.account import Account, Scope
 
 KNOWN_SECONDS = 10.0
 UNKNOWN_SECONDS = 1.0
@@ -25,19 +26,26 @@ RECONNECT_SECONDS = 0.5
 
 logger = log.get("auth")
 
-Find = Callable[[bytes], Awaitable[ApiKey | None]]
+Find = Callable[[bytes], Awaitable[Account | None]]
 
 
 class Principal(NamedTuple):
-    """Whose request it is; `id` names the key, not its secret."""
+    """Whose request it is."""
 
-    id: str
-    scopes: tuple[str, ...]
+    account: Account
+
+    @property
+    def id(self) -> str:
+        """Names the key, not its secret."""
+        return self.account.key
+
+    def may(self, scope: Scope) -> bool:
+        return self.account.may(scope)
 
 
 class Known(NamedTuple):
     until: float
-    key: ApiKey | None
+    key: Account | None
 
 
 class Keyring:
@@ -47,7 +55,7 @@ class Keyring:
         self._find = find
         self._clock = clock or SystemClock()
         self._known: OrderedDict[bytes, Known] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Task[ApiKey | None]] = {}
+        self._asked: dict[bytes, asyncio.Task[Account | None]] = {}
         self._changes = 0
 
     async def find(self, authorization: bytes | None) -> Principal:
@@ -60,9 +68,9 @@ class Keyring:
         else:
             self._known.move_to_end(fingerprint)
             key = known.key
-        if key is None or key.revoked_at is not None or expired(key):
+        if key is None or expired(key):
             raise InvalidApiKey(f"Incorrect API key provided: {mask(secret)}.")
-        return Principal(key.id, key.scopes)
+        return Principal(key)
 
     def forget(self) -> None:
         """Look every key up again; what is being looked up now may be old already."""
@@ -70,7 +78,7 @@ class Keyring:
         self._asked.clear()
         self._known.clear()
 
-    async def _look_up(self, fingerprint: bytes) -> ApiKey | None:
+    async def _look_up(self, fingerprint: bytes) -> Account | None:
         """Requests that ask for one key at a time share one query."""
         asked = self._asked.get(fingerprint)
         if asked is None:
@@ -86,11 +94,11 @@ class Keyring:
                 retry_after=2,
             ) from error
 
-    def _answered(self, fingerprint: bytes, done: asyncio.Task[ApiKey | None]) -> None:
+    def _answered(self, fingerprint: bytes, done: asyncio.Task[Account | None]) -> None:
         if self._asked.get(fingerprint) is done:
             del self._asked[fingerprint]
 
-    async def _ask(self, fingerprint: bytes) -> ApiKey | None:
+    async def _ask(self, fingerprint: bytes) -> Account | None:
         changes = self._changes
         async with asyncio.timeout(LOOKUP_SECONDS):
             key = await self._find(fingerprint)
@@ -116,7 +124,7 @@ def read_bearer(authorization: bytes | None) -> str:
     return secret
 
 
-def expired(key: ApiKey) -> bool:
+def expired(key: Account) -> bool:
     return key.expires_at is not None and key.expires_at <= datetime.now(UTC)
 
 

@@ -14,6 +14,7 @@ from litestar.types import HTTPScope, Receive, Send
 from gateway.auth import Principal
 from shared import ids
 from shared.errors import BodyTooLarge, ClientClosed, HubError, InvalidRequest, NotFound
+from shared.wire.account import Account
 from shared.wire.event import Failed
 from shared.wire.openai import error
 
@@ -64,6 +65,12 @@ class Exchange:
         self.model: str | None = None
         self.extra: list[Header] = []
         self.principal: Principal | None = None
+
+    @property
+    def account(self) -> Account:
+        """Whose request it is, on a route that is not public."""
+        assert self.principal is not None
+        return self.principal.account
 
     @property
     def path(self) -> str:

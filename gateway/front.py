@@ -21,6 +21,7 @@ from shared.errors import (
     MethodNotAllowed,
     PermissionDenied,
 )
+from shared.wire import account
 from shared.wire.openai.error import encode
 
 AnyRequest = Request[object, object, State]
@@ -35,9 +36,9 @@ def not_allowed(method: str, allowed: str) -> MethodNotAllowed:
     return MethodNotAllowed(f"{method} is not allowed here; allowed are {allowed}.")
 
 
-def permit(principal: Principal, scope: str) -> None:
+def permit(principal: Principal, scope: account.Scope) -> None:
     """Raises PermissionDenied for a key without that scope."""
-    if scope not in principal.scopes:
+    if not principal.may(scope):
         raise PermissionDenied(f"This key may not do that: it lacks the scope {scope!r}.")
 
 
@@ -68,13 +69,18 @@ class Front:
         handle: Handle,
         *,
         public: bool = False,
-        needs: str | None = None,
+        needs: account.Scope | None = None,
+        reads: account.Scope | None = None,
         is_mount: bool = False,
     ) -> ASGIRouteHandler:
         """A Litestar route; `name` is what the log and the counts call it.
 
-        `needs` is the scope that a key must have.
+        `needs` is the scope that a key must have, `reads` the one that does for GET and HEAD.
         """
+        if needs is None and not public:
+            raise ValueError(
+                f"route {name} says neither which scope it needs nor that it is public"
+            )
         allowed = {*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())}
 
         @asgi(paths, is_mount=is_mount, copy_scope=False)
@@ -83,11 +89,11 @@ class Front:
             try:
                 if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
-                if not public:
+                if needs is not None:
                     authorization = exchange.headers.get(b"authorization")
                     exchange.principal = await self._keyring.find(authorization)
-                    if needs is not None:
-                        permit(exchange.principal, needs)
+                    reading = exchange.method in ("GET", "HEAD")
+                    permit(exchange.principal, (reads or needs) if reading else needs)
                 await handle(exchange)
             except ClientClosed as left:
                 exchange.status = left.status

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from gateway.traits import Traits
@@ -27,6 +27,10 @@ class Route(NamedTuple):
 
     entry: Entry
     why: str
+
+
+def anything(_: Entry) -> bool:
+    return True
 
 
 def quality(asked: str | None) -> Quality:
@@ -46,8 +50,9 @@ def choose(
     catalog: Catalog,
     states: Mapping[str, str],
     among: Iterable[str] = (),
+    permits: Callable[[Entry], bool] = anything,
 ) -> Route:
-    """Rule by rule, as above. `among` restricts the choice to some names.
+    """Rule by rule, as above. `among` restricts the choice to some names, `permits` to some models.
 
     Raises ModelNotFound, UnsupportedValue or ContextLengthExceeded when nothing is left.
     """
@@ -58,6 +63,7 @@ def choose(
         if entry.model.kind == "chat"
         and (entry.name in named if named else entry.model.auto)
         and states.get(entry.name) != "failed"
+        and permits(entry)
     ]
     if not left:
         raise ModelNotFound("No model of this hub is open to 'auto' now.", param="model")
@@ -118,14 +124,19 @@ def by_quality(
     return [entry for entry in resident if entry.model.quality == level], why
 
 
-def stand_in(entry: Entry, catalog: Catalog, states: Mapping[str, str]) -> Route | None:
-    """The first fallback that can answer while `entry` cannot; None: keep `entry`."""
+def stand_in(
+    entry: Entry,
+    catalog: Catalog,
+    states: Mapping[str, str],
+    permits: Callable[[Entry], bool] = anything,
+) -> Route | None:
+    """The first permitted fallback that can answer while `entry` cannot; None: keep `entry`."""
     state = states.get(entry.name)
     if state is not None and state != "failed":
         return None
     for name in entry.model.fallbacks:
         other = catalog.find(name)
-        if states.get(other.name) not in (None, "failed"):
+        if states.get(other.name) not in (None, "failed") and permits(other):
             why = "failed" if state == "failed" else "has no worker"
             return Route(other, f"{other.name}; {entry.name} {why}")
     return None

@@ -43,6 +43,10 @@ class Catalog:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def __contains__(self, name: str) -> bool:
+        """Whether it is the name or the alias of a model."""
+        return name in self._names
+
     def find(self, name: str) -> Entry:
         """The model behind a name or alias; raises ModelNotFound."""
         try:

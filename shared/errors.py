@@ -10,12 +10,16 @@ HubError                          500 server_error
 │   ├── ContextLengthExceeded     400 context_length_exceeded
 │   ├── InvalidApiKey             401 invalid_api_key
 │   ├── PermissionDenied          403 insufficient_permissions
+│   │   └── ModelNotAllowed       403 model_not_allowed
 │   ├── NotFound                  404
 │   │   └── ModelNotFound         404 model_not_found
+│   ├── Conflict                  409 conflict
 │   ├── MethodNotAllowed          405
 │   ├── BodyTooLarge              413
 │   └── ClientClosed              499 client_closed_request (log only)
-├── QueueFull                     429 rate_limit_exceeded
+├── RateLimited                   429 rate_limit_exceeded
+│   └── QueueFull                 429 rate_limit_exceeded
+├── BudgetExhausted               429 insufficient_quota
 ├── EngineFailed                  500 engine_failed
 ├── Unavailable                   503 server_is_overloaded
 │   ├── ShuttingDown              503 shutting_down
@@ -90,12 +94,21 @@ class PermissionDenied(InvalidRequest):
     code = "insufficient_permissions"
 
 
+class ModelNotAllowed(PermissionDenied):
+    code = "model_not_allowed"
+
+
 class NotFound(InvalidRequest):
     status = 404
 
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class Conflict(InvalidRequest):
+    status = 409
+    code = "conflict"
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -111,10 +124,20 @@ class ClientClosed(InvalidRequest):
     code = "client_closed_request"
 
 
-class QueueFull(HubError):
+class RateLimited(HubError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class QueueFull(RateLimited):
+    """It is the hub that has no room, not the caller who asks too often."""
+
+
+class BudgetExhausted(HubError):
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class EngineFailed(HubError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -11,8 +12,9 @@ import msgspec
 from gateway import routing, traits
 from gateway.exchange import Exchange
 from shared.catalog import Catalog, Entry
-from shared.errors import InvalidRequest, InvalidValue
+from shared.errors import InvalidRequest, InvalidValue, ModelNotAllowed
 from shared.redact import redact
+from shared.wire.account import Account
 from shared.wire.openai import chat
 from shared.wire.task import Class
 
@@ -34,9 +36,14 @@ class Admission:
         self._fingerprints = {entry.name: fingerprint(entry) for entry in catalog}
 
     def admit(self, exchange: Exchange, name: str, kind: Literal["chat", "embedding"]) -> Entry:
-        """The model of that name or alias; raises ModelNotFound, or InvalidRequest for its kind."""
+        """The model of that name or alias; raises ModelNotFound, or InvalidRequest for its kind.
+
+        ModelNotAllowed: the key may not use it.
+        """
         entry = self._catalog.find(name)
         exchange.model = entry.name
+        if not permits(self._catalog, exchange.account, entry):
+            raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
         if entry.model.kind != kind:
             article = "an embedding" if entry.model.kind == "embedding" else "a chat"
             raise InvalidRequest(
@@ -58,6 +65,7 @@ class Admission:
             self._catalog,
             self._states(),
             [name.strip() for name in among.split(",") if name.strip()],
+            partial(permits, self._catalog, exchange.account),
         )
         return self._routed(exchange, route)
 
@@ -65,7 +73,8 @@ class Admission:
         """The model, or the fallback that stands in for it."""
         if not entry.model.fallbacks:
             return entry
-        route = routing.stand_in(entry, self._catalog, self._states())
+        permitted = partial(permits, self._catalog, exchange.account)
+        route = routing.stand_in(entry, self._catalog, self._states(), permitted)
         return entry if route is None else self._routed(exchange, route)
 
     def _routed(self, exchange: Exchange, route: routing.Route) -> Entry:
@@ -76,6 +85,16 @@ class Admission:
     def fingerprint(self, entry: Entry) -> str:
         """Changes when the model's settings do."""
         return self._fingerprints[entry.name]
+
+
+def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
+    """Whether the account may use a model; its list holds names and aliases.
+
+    An adapter is a model of its own: being allowed its base is not enough.
+    """
+    if not account.models or entry.name in account.models:
+        return True
+    return any(name in catalog and catalog.find(name).name == entry.name for name in account.models)
 
 
 def fingerprint(entry: Entry) -> str:

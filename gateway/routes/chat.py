@@ -40,13 +40,12 @@ class ChatRoute:
         entry = self._admission.admit_chat(exchange, request, len(body))
         if message.has_media(request.messages) and entry.model.engine == "llamacpp":
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))
-        assert exchange.principal is not None
         streamed = bool(request.stream)
         reply = await self._dispatch.open(
             "chat",
             entry,
             body,
-            key=exchange.principal.id,
+            key=exchange.account.key,
             streamed=streamed,
             service=service_class(exchange, request.service_tier),
         )

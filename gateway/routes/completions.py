@@ -37,13 +37,12 @@ class CompletionRoute:
         request = completion.decode(body)
         entry = self._admission.admit(exchange, request.model, "chat")
         entry = self._admission.answering(exchange, entry)
-        assert exchange.principal is not None
         streamed = bool(request.stream)
         reply = await self._dispatch.open(
             "completion",
             entry,
             body,
-            key=exchange.principal.id,
+            key=exchange.account.key,
             streamed=streamed,
             service=service_class(exchange, None),
         )

@@ -29,12 +29,11 @@ class EmbeddingRoute:
         body = await exchange.read(self._settings.max_body)
         request = embedding.decode(body)
         entry = self._admission.admit(exchange, request.model, "embedding")
-        assert exchange.principal is not None
         reply = await self._dispatch.open(
             "embedding",
             entry,
             body,
-            key=exchange.principal.id,
+            key=exchange.account.key,
             streamed=False,
             service=service_class(exchange, None),
         )

@@ -7,7 +7,9 @@ import time
 import msgspec
 
 from gateway.exchange import JSON, Exchange
+from gateway.routes.admission import permits
 from shared.catalog import Catalog
+from shared.errors import ModelNotAllowed
 from shared.wire.openai.model import ModelList, ModelObject
 
 
@@ -27,10 +29,16 @@ class ModelRoute:
             raise exchange.unknown()
 
     async def _list(self, exchange: Exchange) -> None:
-        data = [ModelObject(id=entry.name, created=self._created) for entry in self._catalog]
+        data = [
+            ModelObject(id=entry.name, created=self._created)
+            for entry in self._catalog
+            if permits(self._catalog, exchange.account, entry)
+        ]
         await exchange.respond(200, msgspec.json.encode(ModelList(data=data)), JSON)
 
     async def _one(self, exchange: Exchange, name: str) -> None:
         entry = self._catalog.find(name)
+        if not permits(self._catalog, exchange.account, entry):
+            raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
         found = ModelObject(id=entry.name, created=self._created)
         await exchange.respond(200, msgspec.json.encode(found), JSON)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 
 import msgspec
 from psycopg.errors import UniqueViolation
@@ -11,23 +10,12 @@ from psycopg.errors import UniqueViolation
 from shared import ids
 from shared.db import Pool, queries
 from shared.settings import SettingsError
+from shared.wire.account import SCOPES, Account
 
 SQL = queries("api_key")
 SHOWN = 14
 """Characters of a key that are kept, so that people can tell their keys apart; never a third."""
-BOOTSTRAP_SCOPES = ("admin", "inference")
-
-
-class ApiKey(msgspec.Struct, frozen=True):
-    """Times carry their zone. `expires_at` None: never."""
-
-    id: str
-    name: str
-    prefix: str
-    scopes: tuple[str, ...]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
+DEFAULT_PROJECT = "proj_default"
 
 
 def digest(key: str) -> bytes:
@@ -35,12 +23,16 @@ def digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-async def find(pool: Pool, digest: bytes) -> ApiKey | None:
-    """The key with this digest, if it is neither revoked nor expired."""
+async def find(pool: Pool, digest: bytes) -> Account | None:
+    """The account of the key with this digest, if it is neither revoked nor expired.
+
+    A key that was rotated is found under its old digest, too, until the grace is over; `expires_at`
+    then tells when that is.
+    """
     async with pool.connection() as connection:
-        cursor = await connection.execute(SQL["find_api_key"], {"digest": digest})
+        cursor = await connection.execute(SQL["find_account"], {"digest": digest})
         row = await cursor.fetchone()
-    return None if row is None else msgspec.convert(row, ApiKey)
+    return None if row is None else msgspec.convert(row, Account)
 
 
 async def ensure_bootstrap(pool: Pool, key: str) -> None:
@@ -53,7 +45,8 @@ async def ensure_bootstrap(pool: Pool, key: str) -> None:
         "name": "bootstrap",
         "prefix": key[: min(SHOWN, len(key) // 3)],
         "digest": digest(key),
-        "scopes": list(BOOTSTRAP_SCOPES),
+        "scopes": list(SCOPES),
+        "project": DEFAULT_PROJECT,
     }
     async with pool.connection() as connection:
         try:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from shared.db import Pool, connect, transaction
 from shared.settings import SettingsError
 from shared.store import api_key
+from shared.wire.account import SCOPES
 
 KEY = "sk-first-0123456789"
 OTHER = "sk-second-0123456789"
@@ -23,8 +23,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def insert(pool: Pool, key: str, lifetime: str | None) -> None:
     async with transaction(pool) as connection:
         await connection.execute(
-            "INSERT INTO api_key (id, name, prefix, digest, scopes, expires_at)"
-            " VALUES (%s, 'test', 'sk-', %s, '{inference}', now() + %s::interval)",
+            "INSERT INTO api_key (id, name, prefix, digest, scopes, project_id, expires_at)"
+            " VALUES (%s, 'test', 'sk-', %s, '{inference}', 'proj_default',"
+            " now() + %s::interval)",
             (f"key_{key}", api_key.digest(key), lifetime),
         )
 
@@ -37,11 +38,10 @@ async def test_bootstrap_key_is_found_whole(pool: Pool) -> None:
     await api_key.ensure_bootstrap(pool, KEY)
     found = await api_key.find(pool, api_key.digest(KEY))
     assert found is not None
-    assert found.id.startswith("key_")
-    assert (found.name, found.prefix) == ("bootstrap", KEY[:6])
-    assert found.scopes == ("admin", "inference")
-    assert abs((datetime.now(UTC) - found.created_at).total_seconds()) < 60
-    assert (found.expires_at, found.revoked_at) == (None, None)
+    assert found.key.startswith("key_")
+    assert (found.project, found.organisation) == ("proj_default", "org_default")
+    assert (found.name, found.scopes) == ("bootstrap", SCOPES)
+    assert (found.models, found.expires_at) == ((), None)
 
 
 async def test_only_the_hash_is_stored(pool: Pool, database_url: str) -> None:
@@ -60,7 +60,7 @@ async def test_a_changed_bootstrap_key_replaces_the_old_one(pool: Pool) -> None:
     assert await api_key.find(pool, api_key.digest(KEY)) is None
     assert first is not None
     assert second is not None
-    assert first.id == second.id
+    assert first.key == second.key
 
 
 async def test_a_revoked_bootstrap_key_is_activated_again(pool: Pool) -> None:
@@ -100,8 +100,8 @@ async def test_a_failed_transaction_leaves_nothing(pool: Pool) -> None:
     with pytest.raises(RuntimeError):
         async with transaction(pool) as connection:
             await connection.execute(
-                "INSERT INTO api_key (id, name, prefix, digest, scopes)"
-                " VALUES ('key_x', 'x', 'x', %s, '{}')",
+                "INSERT INTO api_key (id, name, prefix, digest, scopes, project_id)"
+                " VALUES ('key_x', 'x', 'x', %s, '{}', 'proj_default')",
                 (api_key.digest(KEY),),
             )
             raise RuntimeError

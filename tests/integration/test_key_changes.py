@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 import redis.asyncio as redis
@@ -11,15 +10,15 @@ import redis.asyncio as redis
 from gateway.auth import Keyring, watch_changes
 from shared import keys
 from shared.errors import InvalidApiKey
-from shared.store.api_key import ApiKey
+from shared.wire.account import Account
 
-KEY = ApiKey("key_1", "mine", "sk-", (), datetime.now(UTC), None, None)
+KEY = Account("key_1", "proj_1", "org_1", "mine", ())
 
 
 async def test_a_revoked_key_is_refused_after_the_announcement(valkey_url: str) -> None:
-    answers: list[ApiKey | None] = [KEY]
+    answers: list[Account | None] = [KEY]
 
-    async def find(_: bytes) -> ApiKey | None:
+    async def find(_: bytes) -> Account | None:
         return answers[-1]
 
     keyring = Keyring(find)

@@ -18,6 +18,11 @@ from shared.store import cluster
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "import shared.settings, deploy.migrate; deploy.migrate.run(shared.settings.load())"
 WITHIN = 60
+TABLES = {
+    *("alembic_version", "api_key", "app_user", "audit", "budget", "footprint", "membership"),
+    *("model_price", "organisation", "project", "usage_event", "usage_event_default"),
+    "usage_hourly",
+}
 
 
 def alembic(settings: Settings) -> Config:
@@ -52,11 +57,11 @@ def url(postgres: Settings, empty_database_url: str) -> str:
 def test_up_down_up(url: str) -> None:
     config = alembic(own(url))
     command.upgrade(config, "head")
-    assert tables(url) == {"alembic_version", "api_key", "footprint"}
+    assert tables(url) == TABLES
     command.downgrade(config, "base")
     assert tables(url) == {"alembic_version"}
     migrate.run(own(url))
-    assert tables(url) == {"alembic_version", "api_key", "footprint"}
+    assert tables(url) == TABLES
     migrate.run(own(url))
 
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.auth import Principal
 from gateway.exchange import Exchange
-from gateway.routes.admission import Admission, fingerprint, service_class
+from gateway.routes.admission import Admission, fingerprint, permits, service_class
 from shared.catalog import Catalog, Entry
-from shared.errors import InvalidRequest, InvalidValue, ModelNotFound
+from shared.errors import InvalidRequest, InvalidValue, ModelNotAllowed, ModelNotFound
 from shared.settings import Model
+from shared.wire.account import Account
+from shared.wire.openai import chat
 
 CHAT = Model(engine="openai", url="http://localhost:1/v1", api_key="secret", aliases=("gpt",))
 EMBEDDING = Model(engine="llamacpp", kind="embedding", file="e.gguf")
 ADMISSION = Admission(Catalog({"org/chat:latest": CHAT, "embed": EMBEDDING}), dict)
 
 
-def exchange(*headers: tuple[bytes, bytes]) -> Exchange:
+def exchange(*headers: tuple[bytes, bytes], account: Account | None = None) -> Exchange:
     async def never(*_: Any) -> Any:
         raise AssertionError
 
     scope: Any = {"type": "http", "method": "POST", "raw_path": b"/", "headers": list(headers)}
-    return Exchange(scope, never, never)
+    found = Exchange(scope, never, never)
+    found.principal = Principal(account or Account("key", "proj", "org", "mine", ("inference",)))
+    return found
 
 
 def test_an_alias_becomes_the_models_own_name() -> None:
@@ -74,3 +80,42 @@ def test_the_fingerprint_changes_with_the_settings_but_not_with_secrets() -> Non
 
     assert of() == of() != of(context=8192)
     assert of(api_key="one") == of(api_key="two")
+
+
+LIMITED = Account("key", "proj", "org", "mine", ("inference",), models=("gpt", "gone"))
+
+
+def test_a_key_uses_the_models_it_is_allowed_by_name_or_alias() -> None:
+    assert ADMISSION.admit(exchange(account=LIMITED), "org/chat:latest", "chat").name
+    with pytest.raises(ModelNotAllowed) as refused:
+        ADMISSION.admit(exchange(account=LIMITED), "embed", "embedding")
+    assert (refused.value.status, refused.value.code) == (403, "model_not_allowed")
+    assert refused.value.param == "model"
+
+
+def test_an_adapter_is_not_allowed_with_its_base() -> None:
+    catalog = Catalog({"base": CHAT})
+    adapter = Entry("base-law", CHAT, "base", "law")
+    assert permits(catalog, msgspec.structs.replace(LIMITED, models=("base",)), adapter) is False
+    assert permits(catalog, msgspec.structs.replace(LIMITED, models=("base-law",)), adapter)
+
+
+def test_neither_auto_nor_a_fallback_leads_to_a_model_that_is_not_allowed() -> None:
+    chats = {
+        name: Model(engine="openai", url="http://localhost:1/v1", fallbacks=others, quality=quality)
+        for name, quality, others in (
+            ("good", 9, ()),
+            ("poor", 1, ("good", "fair")),
+            ("fair", 5, ()),
+        )
+    }
+    states = {"good": "ready", "fair": "ready", "poor": "failed"}
+    admission = Admission(Catalog(chats), lambda: states)
+    request = chat.decode(b'{"model": "auto", "messages": [{"role": "user", "content": "hi"}]}')
+    poor = msgspec.structs.replace(request, model="poor")
+    everyone = exchange()
+    assert admission.admit_chat(everyone, request, 10).name == "good"
+    assert admission.admit_chat(everyone, poor, 10).name == "good"
+    limited = exchange(account=msgspec.structs.replace(LIMITED, models=("poor", "fair")))
+    assert admission.admit_chat(limited, request, 10).name == "fair"
+    assert admission.admit_chat(limited, poor, 10).name == "fair"

@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from gateway.auth import KNOWN_SECONDS, MOST_KEYS, UNKNOWN_SECONDS, Keyring, mask
+from gateway.auth import KNOWN_SECONDS, MOST_KEYS, UNKNOWN_SECONDS, Keyring, Principal, mask
 from gateway.front import permit
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
-from shared.store.api_key import ApiKey, digest
+from shared.store.api_key import digest
+from shared.wire.account import Account
 
 SECRET = "sk-0123456789abcdef0123456789abcdef"
 BEARER = f"Bearer {SECRET}".encode()
 NOW = datetime.now(UTC)
-KEY = ApiKey("key_1", "mine", "sk-0123", ("inference",), NOW, None, None)
+KEY = Account("key_1", "proj_1", "org_1", "mine", ("inference",))
 
 
 class ManualClock:
@@ -33,13 +34,13 @@ class ManualClock:
 class Rows:
     """A table of keys; counts the look-ups, and fails while it is down."""
 
-    def __init__(self, **keys: ApiKey) -> None:
+    def __init__(self, **keys: Account) -> None:
         self.keys = {digest(secret.replace("_", "-")): key for secret, key in keys.items()}
         self.asked = 0
         self.down = False
         self.entered = asyncio.Event()
 
-    async def find(self, fingerprint: bytes) -> ApiKey | None:
+    async def find(self, fingerprint: bytes) -> Account | None:
         self.asked += 1
         self.entered.set()
         await asyncio.sleep(0)
@@ -91,6 +92,7 @@ async def test_anything_else_is_refused(keyring: Keyring, header: bytes | None) 
 async def test_a_key_is_permitted_what_its_scopes_say(keyring: Keyring) -> None:
     owner = await keyring.find(BEARER)
     permit(owner, "inference")
+    permit(Principal(Account("key_2", "proj_1", "org_1", "boss", ("admin",))), "admin.read")
     with pytest.raises(PermissionDenied, match="'admin'") as refused:
         permit(owner, "admin")
     assert (refused.value.status, refused.value.code) == (403, "insufficient_permissions")
@@ -114,7 +116,7 @@ async def test_an_unknown_key_is_remembered_for_a_second(
 
 
 async def test_a_key_that_expires_while_it_is_remembered_is_refused(clock: ManualClock) -> None:
-    past = ApiKey("key_2", "old", "sk-", (), NOW, NOW - timedelta(seconds=1), None)
+    past = Account("key_2", "proj_1", "org_1", "old", (), expires_at=NOW - timedelta(seconds=1))
     keyring = Keyring(Rows(**{SECRET.replace("-", "_"): past}).find, clock)
     with pytest.raises(InvalidApiKey):
         await keyring.find(BEARER)
