@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 import psycopg
 from litestar import Litestar
@@ -16,12 +17,16 @@ from gateway.auth import Keyring, watch_changes
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
 from gateway.front import Front
+from gateway.routes.admin import table
+from gateway.routes.admin.desk import Desk, announce
 from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
 from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
 from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
+from gateway.routes.session import SessionRoute
+from gateway.session import Sessions
 from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.settings import Settings
@@ -48,10 +53,11 @@ class Gateway:
         self._draining: asyncio.Task[None] | None = None
         self.dispatch = Dispatch(chosen, self._catalog)
         self.keyring = Keyring(self._find_key)
+        self.sessions = Sessions(chosen.redis, self.keyring)
         self.counts = Counts(self.dispatch)
 
     def app(self) -> Litestar:
-        front = Front(self.keyring, self.counts)
+        front = Front(self.keyring, self.sessions, self.counts)
         return Litestar(
             self.routes(front),
             exception_handlers={Exception: front.refuse},
@@ -64,6 +70,8 @@ class Gateway:
         admission = Admission(self._catalog, self.dispatch.states)
         parts = (self._settings, admission, self.dispatch, self.counts)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
+        desk = Desk(self._database, partial(announce, self.sessions.client))
+        session = SessionRoute(front, self.keyring, self.sessions, desk)
         post, get = ("POST",), ("GET",)
         route = front.route
         return [
@@ -86,9 +94,11 @@ class Gateway:
                 needs="inference",
                 is_mount=True,
             ),
-            route("live", ["/health/live"], get, health.live, public=True),
-            route("ready", ["/health/ready"], get, health.ready, public=True),
+            route("live", ["/health/live"], get, health.live, public=True, quiet=True),
+            route("ready", ["/health/ready"], get, health.ready, public=True, quiet=True),
             route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
+            route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
+            *table.routes(front, desk, self._catalog),
         ]
 
     @contextlib.asynccontextmanager
@@ -116,6 +126,7 @@ class Gateway:
                 for watch in watches:
                     watch.cancel()
                 await asyncio.gather(*watches, return_exceptions=True)
+                await self.sessions.close()
 
     def _drain(self) -> None:
         if self._draining is not None:
@@ -143,9 +154,12 @@ class Gateway:
         return missing
 
     async def _find_key(self, digest: bytes) -> Account | None:
+        return await api_key.find(self._database(), digest)
+
+    def _database(self) -> db.Pool:
         if self._pool is None:
             raise psycopg.OperationalError("no connection yet")
-        return await api_key.find(self._pool, digest)
+        return self._pool
 
 
 def under(path: str) -> list[str]:

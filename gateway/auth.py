@@ -30,9 +30,10 @@ Find = Callable[[bytes], Awaitable[Account | None]]
 
 
 class Principal(NamedTuple):
-    """Whose request it is."""
+    """Whose request it is; `session`: by a login of the dashboard, not by the key itself."""
 
     account: Account
+    session: bool = False
 
     @property
     def id(self) -> str:
@@ -61,16 +62,20 @@ class Keyring:
     async def find(self, authorization: bytes | None) -> Principal:
         """The owner of an Authorization header; raises InvalidApiKey or Unavailable."""
         secret = read_bearer(authorization)
-        fingerprint = digest(secret)
+        account = await self.find_digest(digest(secret))
+        if account is None:
+            raise InvalidApiKey(f"Incorrect API key provided: {mask(secret)}.")
+        return Principal(account)
+
+    async def find_digest(self, fingerprint: bytes) -> Account | None:
+        """The account of a key that is in force; raises Unavailable."""
         known = self._known.get(fingerprint)
         if known is None or known.until < self._clock.now():
-            key = await self._look_up(fingerprint)
+            account = await self._look_up(fingerprint)
         else:
             self._known.move_to_end(fingerprint)
-            key = known.key
-        if key is None or expired(key):
-            raise InvalidApiKey(f"Incorrect API key provided: {mask(secret)}.")
-        return Principal(key)
+            account = known.key
+        return None if account is None or expired(account) else account
 
     def forget(self) -> None:
         """Look every key up again; what is being looked up now may be old already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from math import ceil
 from time import perf_counter
 from types import TracebackType
@@ -47,7 +48,9 @@ class Exchange:
         "id",
         "method",
         "model",
+        "parameters",
         "principal",
+        "query",
         "status",
     )
 
@@ -58,6 +61,8 @@ class Exchange:
         self.id = ids.new("req_")
         self.method: str = scope["method"]
         self._raw_path = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
+        self.parameters: Mapping[str, str] = {}
         self.headers = dict(scope["headers"])
         given = self.headers.get(b"x-client-request-id", b"")
         self.client_id = given if SANE_ID.match(given) else None

@@ -13,6 +13,7 @@ from litestar.types import Receive, Scope, Send
 from gateway.auth import Keyring, Principal
 from gateway.counts import Counts
 from gateway.exchange import Exchange, refusal
+from gateway.session import Sessions, check_intent, read_cookie
 from shared import log
 from shared.errors import (
     ClientClosed,
@@ -57,8 +58,9 @@ def translate(error: Exception, exchange: Exchange) -> HubError:
 
 
 class Front:
-    def __init__(self, keyring: Keyring, counts: Counts) -> None:
+    def __init__(self, keyring: Keyring, sessions: Sessions, counts: Counts) -> None:
         self._keyring = keyring
+        self._sessions = sessions
         self._counts = counts
 
     def route(
@@ -71,11 +73,13 @@ class Front:
         public: bool = False,
         needs: account.Scope | None = None,
         reads: account.Scope | None = None,
+        quiet: bool = False,
         is_mount: bool = False,
     ) -> ASGIRouteHandler:
         """A Litestar route; `name` is what the log and the counts call it.
 
         `needs` is the scope that a key must have, `reads` the one that does for GET and HEAD.
+        `quiet` requests are logged for debugging only.
         """
         if needs is None and not public:
             raise ValueError(
@@ -90,8 +94,7 @@ class Front:
                 if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
                 if needs is not None:
-                    authorization = exchange.headers.get(b"authorization")
-                    exchange.principal = await self._keyring.find(authorization)
+                    exchange.principal = await self.identify(exchange)
                     reading = exchange.method in ("GET", "HEAD")
                     permit(exchange.principal, (reads or needs) if reading else needs)
                 await handle(exchange)
@@ -104,9 +107,21 @@ class Front:
                 if not exchange.status:
                     await exchange.refuse(HubError(BROKEN).failed())
             finally:
-                self._note(name, exchange, quiet=public)
+                self._note(name, exchange, quiet=quiet)
 
         return serve
+
+    async def identify(self, exchange: Exchange) -> Principal:
+        """Who sent it: by the key, else by the session that a browser's cookie names.
+
+        Raises InvalidApiKey, Unavailable, or PermissionDenied for what another site may have sent.
+        """
+        authorization = exchange.headers.get(b"authorization")
+        token = read_cookie(exchange.headers) if authorization is None else None
+        if token is None:
+            return await self._keyring.find(authorization)
+        check_intent(exchange.method, exchange.headers)
+        return await self._sessions.find(token)
 
     def refuse(self, request: AnyRequest, error: Exception) -> Response[bytes]:
         """Litestar's exception handler: paths nobody serves, and what its own routes raise."""

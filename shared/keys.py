@@ -62,3 +62,13 @@ def worker(name: str) -> str:
 def share(model: str, key: str) -> str:
     """When the next job of this API key on this queue falls due, in virtual time."""
     return f"aihub:share:{model}:{key}"
+
+
+def session(digest: str) -> str:
+    """One login; named by the digest of the cookie in hex."""
+    return f"aihub:session:{digest}"
+
+
+def sessions(digest: str) -> str:
+    """List of the session keys of one API key, named by its digest in hex; the newest first."""
+    return f"aihub:sessions:{digest}"

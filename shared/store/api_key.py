@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+from typing import NamedTuple
 
 import msgspec
 from psycopg.errors import UniqueViolation
 
 from shared import ids
-from shared.db import Pool, queries
+from shared.db import Connection, Pool, queries
 from shared.settings import SettingsError
-from shared.wire.account import SCOPES, Account
+from shared.store.window import ONE, Window, columns, locked, rows
+from shared.wire.account import SCOPES, Account, Scope
+from shared.wire.admin import Key
 
 SQL = queries("api_key")
 SHOWN = 14
 """Characters of a key that are kept, so that people can tell their keys apart; never a third."""
 DEFAULT_PROJECT = "proj_default"
+
+
+class Fresh(NamedTuple):
+    """A new key: `value` is shown once, the rest is stored."""
+
+    value: str
+    prefix: str
+    digest: bytes
+
+
+def generate() -> Fresh:
+    """A key of 32 random bytes."""
+    value = f"sk-aihub-{secrets.token_urlsafe(32)}"
+    return Fresh(value, shown(value), digest(value))
+
+
+def shown(key: str) -> str:
+    return key[: min(SHOWN, len(key) // 3)]
 
 
 def digest(key: str) -> bytes:
@@ -43,7 +65,7 @@ async def ensure_bootstrap(pool: Pool, key: str) -> None:
     values = {
         "id": ids.new("key_"),
         "name": "bootstrap",
-        "prefix": key[: min(SHOWN, len(key) // 3)],
+        "prefix": shown(key),
         "digest": digest(key),
         "scopes": list(SCOPES),
         "project": DEFAULT_PROJECT,
@@ -56,3 +78,57 @@ async def ensure_bootstrap(pool: Pool, key: str) -> None:
                 "admin_key, or AIHUB_ADMIN_KEY: this key is already in use as an ordinary API key."
                 " Choose another one."
             ) from error
+
+
+async def insert(connection: Connection, key: Key, fresh: Fresh) -> None:
+    """Raises psycopg.errors.ForeignKeyViolation for an unknown project or user."""
+    values = {**columns(key), **columns(key.limits), **fresh._asdict()}
+    await connection.execute(SQL["insert_api_key"], settled(values))
+
+
+async def update(connection: Connection, key: Key) -> None:
+    """Writes name, scopes, models, limits and expiry."""
+    values = {**columns(key), **columns(key.limits)}
+    await connection.execute(SQL["update_api_key"], settled(values))
+
+
+async def rotate(connection: Connection, id_: str, fresh: Fresh, grace: int) -> None:
+    """The key gets a new secret and stays what it was; the old one works for `grace` seconds."""
+    values = {"id": id_, "grace": grace, **fresh._asdict()}
+    await connection.execute(SQL["rotate_api_key"], values)
+
+
+async def revoke(connection: Connection, id_: str) -> None:
+    await connection.execute(SQL["revoke_api_key"], {"id": id_})
+
+
+async def find_key(connection: Connection, id_: str, *, lock: bool = False) -> Key | None:
+    """As administrators see it, revoked or not."""
+    if lock and not await locked(connection, SQL["lock_api_key"], {"id": id_}):
+        return None
+    found = await select(connection, ONE, id_=id_, revoked=True)
+    return found[0] if found else None
+
+
+async def select(
+    connection: Connection,
+    window: Window,
+    *,
+    id_: str | None = None,
+    project: str | None = None,
+    user: str | None = None,
+    scope: Scope | None = None,
+    revoked: bool = False,
+    userless: bool = False,
+) -> list[Key]:
+    """`revoked`: with those that are revoked. `userless`: only keys of service accounts."""
+    values = {"id": id_, "project": project, "user": user, "scope": scope}
+    flags = {"revoked": revoked, "userless": userless}
+    return await rows(
+        connection, SQL["find_api_keys"], {**values, **flags, **window._asdict()}, Key
+    )
+
+
+def settled(values: dict[str, object]) -> dict[str, object]:
+    """Tuples as lists, which psycopg makes arrays of."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

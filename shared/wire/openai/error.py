@@ -7,7 +7,13 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.errors import InvalidRequest, InvalidType, InvalidValue, MissingParameter
+from shared.errors import (
+    InvalidRequest,
+    InvalidType,
+    InvalidValue,
+    MissingParameter,
+    UnsupportedParameter,
+)
 from shared.wire.event import Failed
 
 T = TypeVar("T")
@@ -23,6 +29,7 @@ JSON_NAMES = {
 }
 MISSING = re.compile(r"^Object missing required field `(\w+)`$")
 EXPECTED = re.compile(r"^Expected `([^`]+)`(?:, got `([^`]+)`)?$")
+UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$")
 BOUND = re.compile(r"^Expected `\w+` (>=|<=|>|<|of length >=|of length <=) ([-\d.]+)$")
 BOUND_WORDS = {
     ">=": "at least",
@@ -73,6 +80,9 @@ def describe(fault: str) -> InvalidRequest:
     if missing := MISSING.match(reason):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return MissingParameter(f"Missing required parameter: '{param}'.", param=param)
+    if unknown := UNKNOWN.match(reason):
+        param = f"{param}.{unknown[1]}" if param else unknown[1]
+        return UnsupportedParameter(f"Unknown parameter: '{param}'.", param=param)
     if where.startswith("`key` in "):
         return InvalidValue(f"Invalid key in {named}: {reason}.", param=param)
     if expected := EXPECTED.match(reason):

@@ -25,7 +25,13 @@ def exchange(*headers: tuple[bytes, bytes], account: Account | None = None) -> E
     async def never(*_: Any) -> Any:
         raise AssertionError
 
-    scope: Any = {"type": "http", "method": "POST", "raw_path": b"/", "headers": list(headers)}
+    scope: Any = {
+        "type": "http",
+        "method": "POST",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": list(headers),
+    }
     found = Exchange(scope, never, never)
     found.principal = Principal(account or Account("key", "proj", "org", "mine", ("inference",)))
     return found

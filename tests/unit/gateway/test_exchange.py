@@ -39,6 +39,7 @@ class Connection:
             "method": method,
             "path": "/v1/models/a b",
             "raw_path": b"/v1/models/a%20b",
+            "query_string": b"",
             "headers": [
                 (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
             ],
