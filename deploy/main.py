@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from deploy.options import add_accounts
+
 if TYPE_CHECKING:
     from shared.settings import Settings
 
@@ -22,6 +24,9 @@ COMMANDS = {
     "explain": "what was loaded, evicted or refused, and why; NUMBER makes one decision again",
     "config": "print the settings in force, where each comes from, secrets redacted",
     "doctor": "say what works on this machine, what is missing, and its mend",
+    "keys": "API keys of the running hub: list, create, rotate, revoke",
+    "projects": "its projects: list, create, limit, archive",
+    "budgets": "what keys and projects may use up: list, set, remove",
     "chat": "talk to a model in the terminal",
     "version": "print the version",
 }
@@ -33,6 +38,9 @@ MODULES = {
     "config": "deploy.config",
     "doctor": "deploy.doctor",
     "chat": "deploy.chat",
+    "keys": "deploy.keys",
+    "projects": "deploy.projects",
+    "budgets": "deploy.budgets",
 }
 PROCESSES = {"gateway": "gateway.main", "worker": "worker.main"}
 
@@ -52,6 +60,7 @@ def arguments() -> argparse.ArgumentParser:
     explain.add_argument("--lane", help="only this worker's decisions")
     explain.add_argument("--last", type=int, default=20, help="how many (default: 20)")
     explain.add_argument("--admissions", action="store_true", help="admitted requests, too")
+    add_accounts(parsers)
     chat = parsers["chat"]
     chat.add_argument("--base-url", help="an OpenAI-compatible server (default: this hub)")
     chat.add_argument("--key", help="its API key (default, for this hub only: ours)")

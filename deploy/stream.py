@@ -76,6 +76,16 @@ class Client:
         finally:
             connection.close()
 
+    def send(self, method: str, path: str, body: Any = None) -> bytes:
+        """The whole reply to one request; raises ApiError."""
+        connection = self._connect()
+        try:
+            return self._request(connection, method, path, body).read(LARGEST_REPLY)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+        finally:
+            connection.close()
+
     def chat(self, model: str, messages: list[dict[str, str]]) -> Generator[str, None, None]:
         """The answer piece by piece; raises ApiError. Closing the iterator cancels the answer."""
         connection = self._connect()

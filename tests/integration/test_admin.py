@@ -183,6 +183,14 @@ def test_members_and_their_keys(desk: Desk, project: str) -> None:
     assert desk.send("GET", f"/users/{user}").status == 404
 
 
+def test_an_owner_of_the_organisation_needs_no_membership(desk: Desk, project: str) -> None:
+    user = desk.ok("POST", "/users", {"email": "o@example.org", "name": "O", "role": "owner"})
+    made = desk.key(project=project, user=user["id"])
+    assert (made["owner"]["type"], made["owner_project_access"]) == ("user", "active")
+    desk.ok("DELETE", f"/users/{user['id']}")
+    assert desk.ok("GET", f"/keys/{made['id']}")["revoked_at"] is not None
+
+
 def test_an_archived_project_stops_its_keys(desk: Desk) -> None:
     made = desk.ok("POST", "/projects", {"name": "Over"})["id"]
     key = desk.like(desk.key(project=made)["value"])

@@ -8,7 +8,7 @@ import pytest
 from shared.db import Pool, connect, transaction
 from shared.settings import SettingsError
 from shared.store import api_key
-from shared.wire.account import SCOPES
+from shared.wire.account import SCOPES, Budget, Limits
 
 KEY = "sk-first-0123456789"
 OTHER = "sk-second-0123456789"
@@ -106,3 +106,43 @@ async def test_a_failed_transaction_leaves_nothing(pool: Pool) -> None:
             )
             raise RuntimeError
     assert await api_key.find(pool, api_key.digest(KEY)) is None
+
+
+async def test_the_account_has_limits_budgets_and_caches_of_key_and_project(pool: Pool) -> None:
+    await insert(pool, KEY, None)
+    async with transaction(pool) as connection:
+        await connection.execute(
+            "UPDATE api_key SET models = '{a}', requests_per_minute = 5;"
+            'UPDATE project SET concurrent = 2, cache = \'{"semantic": {"enabled": true}}\';'
+            f"INSERT INTO budget (id, key_id, period, tokens) VALUES ('b1', 'key_{KEY}', 'day', 7);"
+            "INSERT INTO budget (id, project_id, period, micros)"
+            " VALUES ('b2', 'proj_default', 'month', 9007199254740991)"
+        )
+    found = await api_key.find(pool, api_key.digest(KEY))
+    assert found is not None
+    assert found.models == ("a",)
+    assert (found.key_limits, found.project_limits) == (Limits(5), Limits(concurrent=2))
+    assert found.budgets == (
+        Budget("b1", "key", f"key_{KEY}", "day", tokens=7),
+        Budget("b2", "project", "proj_default", "month", micros=9007199254740991),
+    )
+    assert (found.cache.response, found.cache.semantic.enabled) == (True, True)
+
+
+async def test_a_rotated_key_is_found_under_both_digests_until_the_grace_is_over(
+    pool: Pool,
+) -> None:
+    await insert(pool, KEY, "1 hour")
+    fresh = api_key.generate()
+    async with transaction(pool) as connection:
+        await api_key.rotate(connection, f"key_{KEY}", fresh, 60)
+    old = await api_key.find(pool, api_key.digest(KEY))
+    new = await api_key.find(pool, fresh.digest)
+    assert old is not None and new is not None
+    assert old.key == new.key
+    assert old.expires_at is not None and new.expires_at is not None
+    assert (new.expires_at - old.expires_at).total_seconds() > 3500
+    async with transaction(pool) as connection:
+        await connection.execute("UPDATE api_key SET previous_until = now()")
+    assert await api_key.find(pool, api_key.digest(KEY)) is None
+    assert await api_key.find(pool, fresh.digest) is not None

@@ -145,3 +145,42 @@ def test_a_database_that_is_not_there_is_not_created(postgres: Settings) -> None
     url = f"postgresql://aihub@/nowhere?host={postgres.sockets}"
     with pytest.raises(migrate.MigrationError, match='database "nowhere" does not exist'):
         migrate.run(own(url))
+
+
+def test_keys_there_were_belong_to_the_default_project(url: str) -> None:
+    config = alembic(own(url))
+    command.upgrade(config, "0002")
+    insert = "INSERT INTO api_key (id, name, prefix, digest, scopes, bootstrap) VALUES"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"{insert} ('k', 'n', 'p', sha256('a'), '{{admin,inference}}', true)")
+        command.upgrade(config, "head")
+        row = connection.execute("SELECT id, project_id, models FROM api_key").fetchone()
+        assert row == ("k", "proj_default", [])
+        command.downgrade(config, "0002")
+        assert connection.execute("SELECT id, scopes FROM api_key").fetchone() == (
+            "k",
+            ["admin", "inference"],
+        )
+
+
+def test_usage_outlives_keys_and_projects_and_goes_by_the_month(url: str) -> None:
+    migrate.run(own(url))
+    insert = (
+        "INSERT INTO usage_event (ts, request_id, project, key, model, endpoint, class, tokens_in,"
+        " tokens_cached, tokens_out, total_ms, gpu_ms, micros, status, cache, streamed)"
+        " VALUES (%s, 'req_1', 'gone', 'gone', 'gone', 'chat', 'batch', 1, 0, 1, 1, 0, 1, 200,"
+        " 'none', false)"
+    )
+    month = (
+        "CREATE TABLE usage_event_2026_11 PARTITION OF usage_event"
+        " FOR VALUES FROM ('2026-11-01Z') TO ('2026-12-01Z')"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(month)
+        connection.execute(insert, ("2026-11-23T00:00Z",))
+        connection.execute(insert, ("2027-01-01T00:00Z",))
+        places = "SELECT tableoid::regclass::text FROM usage_event ORDER BY ts"
+        found = [row[0] for row in connection.execute(places)]
+        assert found == ["usage_event_2026_11", "usage_event_default"]
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(insert, ("2026-11-23T00:00Z",))

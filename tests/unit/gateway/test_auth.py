@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from gateway.app import Gateway
 from gateway.auth import KNOWN_SECONDS, MOST_KEYS, UNKNOWN_SECONDS, Keyring, Principal, mask
-from gateway.front import permit
+from gateway.exchange import Exchange
+from gateway.front import Front, permit
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
+from shared.settings import Settings
 from shared.store.api_key import digest
 from shared.wire.account import Account
 
@@ -172,3 +175,14 @@ async def test_the_memory_is_bounded(keyring: Keyring, rows: Rows) -> None:
 def test_a_secret_is_never_shown_whole() -> None:
     assert mask(SECRET) == "sk-012…cdef"
     assert mask("short") == "…"
+
+
+def test_every_route_says_which_scope_it_needs() -> None:
+    async def handle(_: Exchange) -> None:
+        raise AssertionError
+
+    gateway = Gateway(Settings())
+    front = Front(gateway.keyring, gateway.sessions, gateway.counts)
+    with pytest.raises(ValueError, match="which scope"):
+        front.route("bare", ["/bare"], ("GET",), handle)
+    assert len(gateway.routes(front)) > 10

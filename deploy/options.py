@@ -1,0 +1,96 @@
+"""The options of `aihub keys`, `aihub projects` and `aihub budgets`. Imports nothing of weight."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+DURATION = re.compile(r"^(\d{1,9})([smhdw])$")
+PERIODS = ("day", "week", "month", "total")
+SCOPES = ("inference", "training", "files", "admin", "admin.read")
+MICROS = 1_000_000
+
+Actions = Callable[..., argparse.ArgumentParser]
+
+
+def add_accounts(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    for name, describe in (("keys", keys), ("projects", projects), ("budgets", budgets)):
+        parser = parsers[name]
+        parser.add_argument("--base-url", help="another hub (default: this one)")
+        parser.add_argument("--key", dest="admin", help="an admin key (default, here only: ours)")
+        describe(parser.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser)
+
+
+def keys(action: Actions) -> None:
+    listed = action("list", help="all keys that are not revoked")
+    listed.add_argument("--project", help="only this project's")
+    listed.add_argument("--all", action="store_true", help="revoked ones, too")
+    made = action("create", help="make a key; it is printed this once")
+    made.add_argument("name", help="what it is for")
+    made.add_argument("--project", help="id or name (default: default)")
+    made.add_argument("--scope", action="append", choices=SCOPES, help="default: inference")
+    made.add_argument("--model", action="append", help="only these models (default: all)")
+    made.add_argument("--expires", type=duration, help="ends after 30d, 12h, …")
+    add_limits(made)
+    rotated = action("rotate", help="a new secret for a key; the old one works on for a while")
+    rotated.add_argument("which", help="id or name")
+    rotated.add_argument("--grace", type=duration, default=86_400, help="default: 1d; at most 30d")
+    action("revoke", help="end a key everywhere, now").add_argument("which", help="id or name")
+
+
+def projects(action: Actions) -> None:
+    action("list", help="all projects").add_argument(
+        "--all", action="store_true", help="archived ones, too"
+    )
+    made = action("create", help="make a project")
+    made.add_argument("name")
+    add_limits(made)
+    limited = action("limit", help="set a project's limits; those not given go")
+    limited.add_argument("which", help="id or name")
+    add_limits(limited)
+    archived = action("archive", help="end a project and its keys; what it used stays known")
+    archived.add_argument("which", help="id or name")
+
+
+def budgets(action: Actions) -> None:
+    listed = action("list", help="all budgets")
+    add_owner(listed.add_mutually_exclusive_group())
+    made = action("set", help="what a key or a project may use up in a period")
+    add_owner(made.add_mutually_exclusive_group(required=True))
+    made.add_argument("--period", choices=PERIODS, default="month", help="default: month; UTC")
+    made.add_argument("--tokens", type=int)
+    made.add_argument("--money", type=micros, metavar="AMOUNT", help="e.g. 12.50")
+    action("remove", help="lift a budget").add_argument("which", help="its id")
+
+
+def add_owner(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument("--of-key", metavar="KEY", help="id or name")
+    group.add_argument("--of-project", metavar="PROJECT", help="id or name")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rpm", type=int, help="requests per minute")
+    parser.add_argument("--tpm", type=int, help="tokens per minute, prompt and answer")
+    parser.add_argument("--concurrent", type=int, help="requests at once")
+
+
+def duration(text: str) -> int:
+    """Seconds of 30d, 12h, 15m, …"""
+    match = DURATION.match(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30d, 12h or 15m")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def micros(text: str) -> int:
+    """Micro-units of an amount of money; at most six decimals."""
+    try:
+        amount = Decimal(text) * MICROS
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 12.50") from None
+    if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of at most six decimals")
+    return int(amount)
