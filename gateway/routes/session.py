@@ -8,7 +8,7 @@ from gateway.auth import Keyring, Principal, read_bearer
 from gateway.exchange import JSON, Exchange
 from gateway.front import Front
 from gateway.routes.admin.desk import Call, Desk, Done
-from gateway.session import LONGEST_MS, Sessions, check_origin, read_cookie, write_cookie
+from gateway.session import LONGEST_MS, Login, Sessions, check_origin, read_cookie, write_cookie
 from shared.errors import InvalidApiKey
 from shared.store.api_key import digest
 from shared.store.audit import Change
@@ -68,8 +68,14 @@ class SessionRoute:
         if account is None:
             raise InvalidApiKey("Incorrect API key provided.")
         exchange.principal = Principal(account, session=True)
-        await self._desk.change(exchange, b"", logged_in)
-        login = await self._sessions.begin(fingerprint)
+
+        async def logged_in(call: Call) -> Done:
+            # A session whose audit row is not kept is one whose cookie nobody gets.
+            login = await self._sessions.begin(fingerprint)
+            return Done(login, [told_of("login.succeeded", call)], announced=False)
+
+        login = await self._desk.change(exchange, b"", logged_in)
+        assert isinstance(login, Login)
         cookie = write_cookie(login.token, LONGEST_MS // 1000, secure=is_secure(exchange))
         reply = told(exchange.principal, login.until_ms // 1000)
         await exchange.respond(200, reply, JSON, (b"set-cookie", cookie))
@@ -83,16 +89,12 @@ class SessionRoute:
         await exchange.respond(204, b"", (b"set-cookie", cookie))
 
 
-async def logged_in(call: Call) -> Done:
-    account = call.account
-    change = Change("login.succeeded", account.key, project=account.project)
-    return Done(None, [change], announced=False)
-
-
 async def logged_out(call: Call) -> Done:
-    account = call.account
-    change = Change("logout.succeeded", account.key, project=account.project)
-    return Done(None, [change], announced=False)
+    return Done(None, [told_of("logout.succeeded", call)], announced=False)
+
+
+def told_of(action: str, call: Call) -> Change:
+    return Change(action, call.account.key, project=call.account.project)
 
 
 def told(principal: Principal, expires_at: int | None = None) -> bytes:

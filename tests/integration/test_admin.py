@@ -42,9 +42,16 @@ class Desk:
         return Desk(self.hub, key)
 
     def rows(self, query: str) -> list[Any]:
-        sockets = Settings(home=str(self.hub.home)).sockets
-        with psycopg.connect(f"postgresql://aihub@/aihub?host={sockets}") as connection:
+        with self._connect() as connection:
             return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+    def execute(self, statement: str) -> None:
+        with self._connect() as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+    def _connect(self) -> psycopg.Connection:
+        sockets = Settings(home=str(self.hub.home)).sockets
+        return psycopg.connect(f"postgresql://aihub@/aihub?host={sockets}")
 
     def state(self) -> list[Any]:
         """Every row an administrator can change, and the number of audit rows."""
@@ -137,6 +144,20 @@ def test_a_key_cannot_make_or_take_over_a_stronger_one(desk: Desk) -> None:
     assert desk.state() == before
     made = weak.ok("POST", "/keys", {"name": "x", "scopes": ["admin.read"], "expires_at": soon})
     assert made["scopes"] == ["admin.read"]
+
+
+def test_a_change_believes_the_database_and_no_memory(desk: Desk) -> None:
+    """The gateway has not been told and still remembers what the key was."""
+    made = desk.key(scopes=["admin", "inference"])
+    admin = desk.like(made["value"])
+    for fields, status in (
+        ("scopes = '{admin}'", 403),
+        ("scopes = '{inference}'", 403),
+        ("revoked_at = now()", 401),
+    ):
+        assert admin.send("GET", "/keys").status == 200
+        desk.execute(f"UPDATE api_key SET {fields} WHERE id = '{made['id']}'")
+        assert admin.send("POST", "/keys", {"name": "x"}).status == status
 
 
 def test_a_model_that_is_not_allowed(desk: Desk) -> None:

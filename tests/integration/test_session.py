@@ -8,6 +8,7 @@ import pytest
 import redis.asyncio as redis
 
 from gateway.auth import Keyring
+from gateway.routes.admin.desk import announce
 from gateway.session import IDLE_MS, LONGEST_MS, MOST, Sessions
 from shared.errors import InvalidApiKey, Unavailable
 from shared.store.api_key import digest
@@ -129,3 +130,8 @@ async def test_without_redis_nobody_is_let_in(keyring: Keyring) -> None:
     with pytest.raises(Unavailable):
         await sessions.begin(DIGEST)
     await sessions.close()
+
+
+async def test_a_change_that_cannot_be_announced_is_a_change_all_the_same() -> None:
+    async with redis.Redis.from_url("redis://127.0.0.1:1") as client:
+        await announce(client, "key_1")

@@ -19,9 +19,16 @@ from gateway.exchange import JSON, Exchange
 from gateway.routes.admin.query import Query
 from shared import keys, log
 from shared.db import Connection, Pool, transaction
-from shared.errors import Conflict, InvalidValue, NotFound, Unavailable
-from shared.store import audit
-from shared.wire.account import Account
+from shared.errors import (
+    Conflict,
+    InvalidApiKey,
+    InvalidValue,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
+from shared.store import api_key, audit
+from shared.wire.account import Account, Scope
 from shared.wire.openai import error
 
 LARGEST = 256 * 1024
@@ -55,15 +62,14 @@ logger = log.get("admin")
 class Call:
     """One request at the desk, with the connection of its transaction."""
 
-    def __init__(self, exchange: Exchange, body: bytes, connection: Connection) -> None:
+    def __init__(
+        self, exchange: Exchange, account: Account, body: bytes, connection: Connection
+    ) -> None:
         self._exchange = exchange
         self._body = body
+        self.account = account
+        """Whose key asks; for a change as it is in the database now."""
         self.connection = connection
-
-    @property
-    def account(self) -> Account:
-        """Whose key asks."""
-        return self._exchange.account
 
     def at(self, name: str) -> str:
         """An id in the path."""
@@ -107,20 +113,26 @@ class Desk:
 
     async def read(self, exchange: Exchange, read: Read) -> None:
         async with reachable(), self._pool().connection() as connection:
-            reply = await read(Call(exchange, b"", connection))
+            reply = await read(Call(exchange, exchange.account, b"", connection))
         await exchange.respond(200, encode(reply), JSON)
 
     async def write(self, exchange: Exchange, write: Write) -> None:
         body = await exchange.read(LARGEST)
-        reply = await self.change(exchange, body, write)
+        reply = await self.change(exchange, body, write, needs="admin")
         await exchange.respond(200, encode(reply), JSON)
 
-    async def change(self, exchange: Exchange, body: bytes, write: Write) -> object:
-        """Runs a change and returns its reply; afterwards every gateway has been told."""
+    async def change(
+        self, exchange: Exchange, body: bytes, write: Write, needs: Scope | None = None
+    ) -> object:
+        """Runs a change and returns its reply; afterwards every gateway has been told.
+
+        What a gateway remembers of a key may be seconds old; a change asks again.
+        """
         assert exchange.principal is not None
         actor = audit.Actor(exchange.account.key, exchange.principal.session, exchange.id)
         async with reachable(), transaction(self._pool()) as connection:
-            done = await write(Call(exchange, body, connection))
+            account = await current(connection, exchange.account, needs)
+            done = await write(Call(exchange, account, body, connection))
             for change in done.changes:
                 await audit.insert(connection, actor, change)
         for change in done.changes:
@@ -148,6 +160,16 @@ async def reachable() -> AsyncIterator[None]:
         raise Unavailable(
             "Nothing was read or changed: the database does not answer.", retry_after=2
         ) from fault
+
+
+async def current(connection: Connection, account: Account, needs: Scope | None) -> Account:
+    """The account as it is now; raises InvalidApiKey or PermissionDenied if it is too little."""
+    key = await api_key.find_key(connection, account.key)
+    if key is None or key.revoked_at is not None:
+        raise InvalidApiKey("This key has been revoked.")
+    if needs is not None and needs not in key.scopes:
+        raise PermissionDenied(f"This key may not do that: it lacks the scope {needs!r}.")
+    return msgspec.structs.replace(account, scopes=key.scopes, models=key.models)
 
 
 def found(thing: T | None, what: str, id_: str) -> T:
