@@ -321,7 +321,7 @@ def test_the_audit_log_cannot_be_rewritten(desk: Desk, project: str) -> None:
         ("POST", "/keys", {"name": "x", "scopes": []}, 400, "scopes"),
         ("POST", "/keys", {"name": "x", "scopes": ["root"]}, 400, "scopes[0]"),
         ("POST", "/keys", {"name": "x", "models": ["gpt-9"]}, 400, "models[0]"),
-        ("POST", "/keys", {"name": "x", "project": "none"}, 404, "id"),
+        ("POST", "/keys", {"name": "x", "project": "none"}, 400, "project"),
         ("POST", "/keys", {"name": "x", "user": "none"}, 400, "user"),
         ("POST", "/keys", {"name": "x", "expires_at": 1}, 400, "expires_at"),
         ("POST", "/keys", {"name": "x", "expires_in_seconds": 0}, 400, "expires_in_seconds"),

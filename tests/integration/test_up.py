@@ -172,7 +172,7 @@ def test_a_worker_is_ready_when_it_says_so_itself(hub: Hub) -> None:
         names = client.zrange(keys.WORKERS, 0, -1)
         found = client.mget([keys.worker(name.decode()) for name in names])
     states = {s.pid: s.models for s in (decode_state(data) for data in found if data)}
-    assert set(states[worker].values()) == {"ready"}
+    assert {report.state for report in states[worker].values()} == {"ready"}
     hub.wait_ready()
 
 

@@ -13,7 +13,7 @@ from gateway.routes.admin.query import PAGE, of_window
 from shared import ids
 from shared.catalog import Catalog
 from shared.errors import Conflict, InvalidValue, PermissionDenied
-from shared.store import api_key, user
+from shared.store import api_key, project, user
 from shared.store.api_key import Fresh
 from shared.store.audit import Change
 from shared.wire.account import SCOPES, Scope
@@ -58,6 +58,8 @@ class KeyRoutes:
 
     async def create(self, call: Call) -> Done:
         asked = call.body(CREATE)
+        if await project.find(call.connection, asked.project) is None:
+            raise InvalidValue(f"No project has the id {asked.project!r}.", param="project")
         return await self._make(call, asked)
 
     async def update(self, call: Call) -> Done:
@@ -100,8 +102,8 @@ class KeyRoutes:
     async def select_of_project(self, call: Call) -> object:
         query = call.query(*PAGE, "owner_project_access")
         window = query.window()
-        project = (await projects.find(call)).id
-        rows = await api_key.select(call.connection, window, project=project)
+        it = await projects.find(call)
+        rows = await api_key.select(call.connection, window, project=it.id)
         return of_window(rows, window)
 
     async def select_admins(self, call: Call) -> object:
@@ -145,8 +147,8 @@ class KeyRoutes:
 
     async def select_services(self, call: Call) -> object:
         window = call.query(*PAGE).window()
-        project = (await projects.find(call)).id
-        rows = await api_key.select(call.connection, window, project=project, userless=True)
+        it = await projects.find(call)
+        rows = await api_key.select(call.connection, window, project=it.id, userless=True)
         listed = of_window(rows, window)
         return msgspec.structs.replace(
             listed, data=[service(row) for row in rows[: window.limit - 1]]
