@@ -146,6 +146,19 @@ def test_a_key_cannot_make_or_take_over_a_stronger_one(desk: Desk) -> None:
     assert made["scopes"] == ["admin.read"]
 
 
+def test_what_openai_gives_no_way_to_say_comes_from_the_maker(desk: Desk) -> None:
+    """OpenAI's requests name neither scopes nor models, and service accounts no expiry."""
+    mine = {"scopes": ["admin", "inference"], "models": [desk.hub.chat_model]}
+    maker = desk.like(desk.key(**mine, expires_in_seconds=600)["value"])
+    admin = maker.ok("POST", "/v1/organization/admin_api_keys", {"name": "a"})
+    assert set(admin["scopes"]) == {"admin", "admin.read", "inference"}
+    path = "/v1/organization/projects/proj_default/service_accounts"
+    bot = maker.ok("POST", path, {"name": "bot"})
+    made = desk.ok("GET", f"/keys/{bot['id']}")
+    assert (made["scopes"], made["models"]) == (["inference"], [desk.hub.chat_model])
+    assert all(abs(key["expires_at"] - time.time() - 600) < 10 for key in (admin, made))
+
+
 def test_a_change_believes_the_database_and_no_memory(desk: Desk) -> None:
     """The gateway has not been told and still remembers what the key was."""
     made = desk.key(scopes=["admin", "inference"])

@@ -16,7 +16,7 @@ from shared.errors import Conflict, InvalidValue, PermissionDenied
 from shared.store import api_key, project, user
 from shared.store.api_key import Fresh
 from shared.store.audit import Change
-from shared.wire.account import SCOPES, Scope
+from shared.wire.account import SCOPES, Account, Scope
 from shared.wire.admin import (
     AdminKeyCreate,
     Deleted,
@@ -119,9 +119,7 @@ class KeyRoutes:
         asked = call.body(CREATE_ADMIN)
         mine = call.account
         scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if mine.may(scope))
-        lifetime = asked.expires_in_seconds
-        if lifetime is None and mine.expires_at is not None:
-            lifetime = max(1, int(mine.expires_at.timestamp() - time.time()))
+        lifetime = asked.expires_in_seconds or left(mine)
         done = await self._make(
             call,
             KeyCreate(asked.name, scopes=scopes, models=mine.models, expires_in_seconds=lifetime),
@@ -140,7 +138,13 @@ class KeyRoutes:
         )
         if not scopes:
             raise PermissionDenied("Your key has no scope that it could give away.")
-        made = KeyCreate(asked.name, call.at("project"), scopes=scopes, models=call.account.models)
+        made = KeyCreate(
+            asked.name,
+            call.at("project"),
+            scopes=scopes,
+            models=call.account.models,
+            expires_in_seconds=left(call.account),
+        )
         done = await self._make(call, made)
         assert isinstance(done.reply, FreshKey)
         return Done(service_made(done.reply), done.changes)
@@ -242,6 +246,13 @@ async def check_user(call: Call, user_id: str, project_id: str) -> None:
     member = await user.find_member(call.connection, project_id, user_id)
     if member is None and row.role != "owner":
         raise InvalidValue(f"The user {user_id!r} is no member of the project.", param="user")
+
+
+def left(account: Account) -> int | None:
+    """Seconds the key has left; None: no end."""
+    if account.expires_at is None:
+        return None
+    return max(1, int(account.expires_at.timestamp() - time.time()))
 
 
 def refuse_ended(key: Key) -> None:

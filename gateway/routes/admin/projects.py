@@ -145,10 +145,11 @@ async def remove_member(call: Call) -> Done:
 
 async def revoke_of(connection: Connection, user_id: str, project_id: str | None) -> list[Change]:
     """Revokes every key of a user, in one project or in all."""
-    changes = []
-    everything = Window(10_000)
-    for key in await api_key.select(connection, everything, user=user_id, project=project_id):
-        await api_key.revoke(connection, key.id)
-        after = await api_key.find_key(connection, key.id)
-        changes.append(Change("api_key.deleted", key.id, key, after, key.project))
+    changes: list[Change] = []
+    some = Window(1000)
+    while keys := await api_key.select(connection, some, user=user_id, project=project_id):
+        for key in keys:
+            await api_key.revoke(connection, key.id)
+            after = await api_key.find_key(connection, key.id)
+            changes.append(Change("api_key.deleted", key.id, key, after, key.project))
     return changes
