@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from gateway.semantic import lexicon
 
-WORDS = lexicon.words("negations") | lexicon.words("quantities") | lexicon.words("modality")
+NEGATIONS = lexicon.words("negations")
+WORDS = NEGATIONS | lexicon.words("quantities") | lexicon.words("modality")
 PREFIXED = re.compile(r"(?:non|anti|mis|dis|un)-|-free$|-less$")
 
 

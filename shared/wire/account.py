@@ -56,11 +56,15 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SemanticCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`bound`: the share of wrong hits above which the cache turns itself off."""
+    """`model` embeds the questions; None: the hub's first embedding model. `threshold`: cosine from
+    which on two are looked at. Of the hits a share of `shadow` is checked, and above a share of
+    `bound` of wrong ones the cache turns itself off."""
 
     enabled: bool = False
-    threshold: Share = 0.95
-    bound: Share = 0.01
+    model: str | None = None
+    threshold: Share = 0.85
+    bound: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
+    shadow: Share = 0.05
 
 
 class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

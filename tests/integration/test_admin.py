@@ -15,6 +15,7 @@ from tests.contract.client import Client, Reply
 from tests.hub import Hub, running_hub
 
 ADMIN = "//api/v1/admin"
+BOUND = "cache.semantic.bound"
 TABLES = ("organisation", "project", "app_user", "membership", "api_key", "budget", "model_price")
 
 
@@ -316,6 +317,10 @@ def test_the_audit_log_cannot_be_rewritten(desk: Desk, project: str) -> None:
             "cache.semantic.threshold",
         ),
         ("POST", "/projects", [], 400, None),
+        ("POST", "/projects", {"name": "x", "cache": {"semantic": {"bound": 0}}}, 400, BOUND),
+        ("DELETE", "/projects/none/semantic_cache", None, 404, "id"),
+        ("DELETE", "/projects/proj_default/semantic_cache?modle=x", None, 400, "modle"),
+        ("POST", "/projects/none/semantic_cache/restart", None, 404, "id"),
         ("PATCH", "/projects/none", {}, 404, "id"),
         ("PATCH", "/projects/proj_default", {"name": None}, 400, "name"),
         ("DELETE", "/projects/none", None, 404, "id"),

@@ -21,7 +21,7 @@ WITHIN = 60
 TABLES = {
     *("alembic_version", "api_key", "app_user", "audit", "budget", "footprint", "membership"),
     *("model_price", "organisation", "project", "usage_event", "usage_event_default"),
-    "usage_hourly",
+    *("usage_hourly", "semantic_answer", "semantic_neighbour", "semantic_trial"),
 }
 
 

@@ -8,7 +8,7 @@ from litestar.handlers import ASGIRouteHandler
 
 from gateway.exchange import Exchange
 from gateway.front import Front, not_allowed
-from gateway.routes.admin import audits, budgets, projects, users
+from gateway.routes.admin import audits, budgets, projects, semantic_caches, users
 from gateway.routes.admin.api_keys import KeyRoutes
 from gateway.routes.admin.desk import Desk, Read, Write
 from gateway.routes.admin.prices import PriceRoutes
@@ -44,6 +44,8 @@ def resources(catalog: Catalog) -> list[Resource]:
         Resource(BOTH, "/projects", p.select, p.create),
         Resource(BOTH, one, p.find, p.update, p.update, delete=p.delete),
         Resource(BOTH, f"{one}/archive", post=p.archive),
+        Resource(OURS, f"{one}/semantic_cache", semantic_caches.find, delete=semantic_caches.purge),
+        Resource(OURS, f"{one}/semantic_cache/restart", post=semantic_caches.restart),
         Resource(BOTH, f"{one}/users", p.select_members, p.add_member),
         Resource(
             BOTH, member, p.find_member, p.update_member, p.update_member, delete=p.remove_member
