@@ -71,6 +71,7 @@ class SemanticCache:
             self._kept += 1
             if self._kept % TRIM_EVERY == 0:
                 await semantic.trim(pool, question.project, self._room)
+                await semantic.purge_expired(pool)
         except AWAY as error:
             logger.warning("cannot keep", error=str(error))
             return False

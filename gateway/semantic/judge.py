@@ -36,7 +36,7 @@ def compare(served: str, computed: str, similarity: float | None) -> Outcome:
     if similarity is not None and similarity < NEAR:
         return "different"
     if min(len(one), len(other)) <= SHORT:
-        return "same" if facts(served) == facts(computed) else "different"
+        return "same" if facts_agree(served, computed) else "different"
     first, second = set(NUMBERS.findall(served)), set(NUMBERS.findall(computed))
     disjoint = bool(first) and bool(second) and first.isdisjoint(second)
     return "different" if disjoint or similarity is None else "same"
@@ -53,9 +53,19 @@ def opening(answer: list[str]) -> str | None:
     return "no" if answer[0] in NO else None
 
 
-def facts(answer: str) -> tuple[list[str], list[str], list[str]]:
-    """Numbers, names and negations; the order in which they are told does not matter."""
-    numbers = sorted(set(NUMBERS.findall(answer)))
-    names = sorted(set(NAMES.findall(answer)))
-    negated = sorted(word for word in words(answer) if word in polarity.NEGATIONS)
-    return numbers, names, negated
+def facts_agree(one: str, other: str) -> bool:
+    """One answer may tell more than the other, but nothing else, and negates the same."""
+    numbers = set(NUMBERS.findall(one)), set(NUMBERS.findall(other))
+    names = set(NAMES.findall(one)), set(NAMES.findall(other))
+    negated = [sorted(polarity.NEGATIONS & {*words(text)}) for text in (one, other)]
+    return (
+        within(*numbers)
+        and bool(numbers[0]) == bool(numbers[1])
+        and within(*names)
+        and negated[0] == negated[1]
+    )
+
+
+def within(one: set[str], other: set[str]) -> bool:
+    """Whether one of the sets is part of the other."""
+    return one <= other or other <= one

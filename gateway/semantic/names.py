@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.semantic import lexicon
+from gateway.semantic import lexicon, wording
 from gateway.semantic.reading import BRANDS
 from gateway.semantic.text import Token
 
@@ -48,6 +48,9 @@ def differ(asked: Iterable[Token], known: Iterable[Token]) -> str | None:
     both = sorted((*second, *first), key=lambda token: case_of(token.written) != LOWER)
     written = {token.key: token.written for token in both}
     sides = (first, second)
+    for side, there in ((first, other), (second, told)):
+        if (name := _synonym_as_name(t for t in side if t.key not in there)) is not None:
+            return name
     technical = TECHNICAL & told.keys() & other.keys()
     for key in told.keys() & other.keys():
         ways = [
@@ -73,6 +76,17 @@ def differ(asked: Iterable[Token], known: Iterable[Token]) -> str | None:
         plain = (told[key] | other[key]) - {SILENT}
         if len(plain) > 1 and key not in BRANDS:
             return written.get(key, key)
+    return None
+
+
+def _synonym_as_name(side: Iterable[Token]) -> str | None:
+    """A word with a capital, such as `Cars`, that the tables would take for another."""
+    for token in side:
+        group = wording.SYNONYMS.get(token.key) or wording.VERBS.get(token.key)
+        if group is None or group in BRANDS or token.first:
+            continue
+        if case_of(token.written) != LOWER:
+            return token.key
     return None
 
 

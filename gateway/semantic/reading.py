@@ -35,13 +35,15 @@ TIMES = lexicon.words("times")
 NOT_SPLIT = re.compile(r"[ldjmtscn]'(.+)|qu'(.+)")
 
 
+SURE = "*"
+"""In place of the mark of a sentence whose words alone show what is wanted."""
 MOST_TOKENS = 120
 """Of a longer text nothing is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`tokens` without the mark that ended it; `mark` is one of `?`, `.` and nothing.
+    """`tokens` without the mark that ended it; `mark` is one of `?`, `.`, SURE and nothing.
 
     `direct` tells that nothing stood before the question, as `can you tell me` would.
     """
@@ -83,7 +85,7 @@ def _sentence(rules: Rules, tokens: list[str], mark: str) -> Sentence:
     """A rule that changed the first word left no doubt about what is asked."""
     made = rules.rewrite(tokens)
     direct = made[0] == tokens[0]
-    return Sentence(tuple(made), mark if direct else "", direct)
+    return Sentence(tuple(made), mark if direct else SURE, direct)
 
 
 def _spelled_out(written: list[Token], code: str) -> list[tuple[str, str]]:

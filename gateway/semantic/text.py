@@ -78,6 +78,8 @@ def tokens(text: str, brands: frozenset[str]) -> list[Token]:
             continue
         for part in _parts(chunk):
             key = part if part in OPENING or part in CLOSING else key_of(part, brands)
+            if part == "A" and not first:
+                key = _verbatim(part)
             found.append(Token(key, part, first))
             if part in ENDS or part == ":":
                 first = True

@@ -62,7 +62,7 @@ class SemanticCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = False
     model: str | None = None
-    threshold: Share = 0.85
+    threshold: Share = 0.8
     bound: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     shadow: Share = 0.05
 

@@ -17,6 +17,7 @@ from gateway.semantic import shadow
 from gateway.semantic.cache import LARGEST_ANSWER, SemanticCache
 from gateway.semantic.embedding import Embedder, cosine
 from gateway.semantic.judge import Outcome
+from gateway.semantic.semantic import Hit, Miss, Semantic
 from gateway.semantic.shadow import Shadow
 from shared import settings
 from shared.catalog import Catalog
@@ -24,7 +25,7 @@ from shared.db import Pool, connect, transaction
 from shared.store import audit, semantic
 from shared.store.audit import Filter
 from shared.store.semantic import Question, Room
-from shared.wire.account import Account
+from shared.wire.account import Account, CacheSettings
 from shared.wire.account import SemanticCache as Chosen
 from tests.contract.client import Client
 from tests.hub import Hub
@@ -224,36 +225,84 @@ async def test_a_proven_cache_is_checked_by_chance_and_checks_are_bounded(pool: 
     await trial.stop()
 
 
-async def test_questions_are_embedded_by_a_model_of_the_hub(hub: Hub, database_url: str) -> None:
+@asynccontextmanager
+async def gateway_of(hub: Hub) -> AsyncIterator[tuple[Dispatch, Catalog]]:
+    """A gateway's dispatch beside that of the hub."""
     chosen = settings.load({"AIHUB_HOME": str(hub.home)}, hub.home)
     catalog = Catalog(chosen.models)
     dispatch = Dispatch(chosen, catalog)
     await dispatch.start()
     try:
+        yield dispatch, catalog
+    finally:
+        await dispatch.stop()
+
+
+def account(**cache: Any) -> Account:
+    chosen = CacheSettings(semantic=Chosen(enabled=True, **cache))
+    return Account("key", PROJECT, "org_default", "test", ("inference",), cache=chosen)
+
+
+async def test_questions_are_embedded_by_a_model_of_the_hub(hub: Hub) -> None:
+    async with gateway_of(hub) as (dispatch, catalog):
         embedder = Embedder(dispatch, catalog)
         entry = embedder.model(None)
         assert entry is not None
         assert embedder.model("none") is None
-        account = Account("key", PROJECT, "org_default", "test", ("inference",))
-
-        async def embed(text: str) -> Sequence[float] | None:
-            return await embedder.embed(entry, text, account, "interactive", within=20.0)
-
-        known = await embed("How do I reset my password?")
-        asked = await embed("Hello, how can I reset my password please?")
-        other = await embed("What is the capital of Peru?")
+        texts = (
+            "How do I reset my password?",
+            "Hello, how can I reset my password please?",
+            "What is the capital of Peru?",
+        )
+        known, asked, other = [
+            await embedder.embed(entry, text, account(), "interactive", within=20.0)
+            for text in texts
+        ]
         assert known is not None
         assert asked is not None
         assert other is not None
         assert cosine(known, asked) > ON.threshold > 0.5 > cosine(known, other)
-        async with connect(database_url) as pool:
-            cache = SemanticCache(lambda: pool)
-            await cache.keep(ask("How do I reset my password?"), known, b"so")
-            looked = await cache.look(ask("how can I reset my password please"), ON, embed)
-        assert looked.found is not None
-        assert await embedder.embed(entry, "late", account, "batch", within=0.0) is None
-    finally:
-        await dispatch.stop()
+        assert await embedder.embed(entry, "late", account(), "batch", within=0.0) is None
+
+
+def body(text: str, **fields: Any) -> bytes:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+    return msgspec.json.encode({"model": "m", "messages": messages, **fields})
+
+
+async def test_a_route_looks_keeps_and_checks(hub: Hub, pool: Pool) -> None:
+    async with gateway_of(hub) as (dispatch, catalog):
+        chat = catalog.find(hub.chat_model)
+        cache = Semantic(lambda: pool, dispatch, catalog)
+
+        async def look(asked: bytes, whose: Account | None = None) -> Hit | Miss | None:
+            return await cache.look(asked, chat, "fp_1", whose or account(), "interactive")
+
+        off = msgspec.structs.replace(account(), cache=CacheSettings())
+        assert await look(body("What is the capital of Peru?"), off) is None
+        assert await look(body("Why?"), account(model="none")) is None
+        miss = await look(body("What is the capital of Peru?"))
+        assert isinstance(miss, Miss)
+        assert await cache.keep(miss, b"It is Lima.")
+        hit = await look(body("hi, can you tell me what the capital of Peru is?", stream=True))
+        assert isinstance(hit, Hit)
+        assert (hit.answer, hit.known) == (b"It is Lima.", "What is the capital of Peru?")
+        assert isinstance(await look(body("What is the capital of Chile?")), Miss)
+        assert isinstance(await look(body("What is the capital of Peru?", temperature=0)), Miss)
+
+        async def the_same() -> str:
+            return "The capital of Peru is Lima."
+
+        async def another() -> str:
+            return "It is Cusco."
+
+        assert await cache.check(hit, account(), "It is Lima.", the_same)
+        assert await cache.check(hit, account(), "It is Lima.", another)
+        await cache.drain()
+        assert isinstance(await look(body("What is the capital of Peru?")), Miss)
+        async with pool.connection() as connection:
+            status = await shadow.status(connection, PROJECT, account().cache.semantic)
+        assert (status.state, status.trial.checked, status.trial.wrong) == ("turned_off", 2, 1)
 
 
 def test_an_administrator_sees_empties_and_restarts_it(hub: Hub) -> None:
