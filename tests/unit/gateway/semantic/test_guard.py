@@ -24,12 +24,12 @@ def test_most_paraphrases_hit_and_order_of_the_two_does_not_matter() -> None:
     assert len(pairs) >= 350
     hits = [admits(pair.a, pair.b).hit for pair in pairs]
     assert hits == [admits(pair.b, pair.a).hit for pair in pairs]
-    assert sum(hits) >= 0.6 * len(pairs)
+    assert sum(hits) >= 0.65 * len(pairs)
 
 
 def test_a_part_of_the_paraphrases_nobody_tuned_for_hits_too() -> None:
     held_out = [pair for pair in paraphrases() if pair.half == "held out"]
-    assert sum(admits(p.a, p.b).hit for p in held_out) >= 0.4 * len(held_out)
+    assert sum(admits(p.a, p.b).hit for p in held_out) >= 0.45 * len(held_out)
 
 
 @pytest.mark.parametrize("word", SMALL_BUT_DECISIVE)
@@ -43,7 +43,7 @@ def test_one_word_more_never_hits(word: str) -> None:
 
 def test_one_word_less_hits_only_where_it_says_nothing() -> None:
     said_nothing = {"the", "a", "an", "please", "please.", "there", "is", "me"}
-    said_nothing |= {"list", "convert", "degrees", "explain"}
+    said_nothing |= {"are", "list", "convert", "degrees", "explain"}
     for question in ENGLISH:
         words = question.split()
         for place, word in enumerate(words):
