@@ -30,6 +30,8 @@ UNITED_STATES = frozenset(("US", "USA", "U.S", "U.S.A"))
 JOINED = [word for word in (*wording.SYNONYMS, *wording.ALIASES) if "-" in word]
 PHRASES = sorted((tuple(word.split("-")) for word in JOINED), key=len, reverse=True)
 PHRASE_STARTS = frozenset(phrase[0] for phrase in PHRASES)
+WORKED_ON = lexicon.words("worked_on")
+ANNOUNCED = lexicon.words("announced")
 POINTING = lexicon.words("pointing")
 TIMES = lexicon.words("times")
 NOT_SPLIT = re.compile(r"[ldjmtscn]'(.+)|qu'(.+)")
@@ -67,18 +69,37 @@ def read(words: str, language_code: str | None = None) -> Reading:
     cleaned = text.clean(words)
     code = language.language_of(cleaned) if language_code is None else language_code
     written = text.tokens(cleaned, BRANDS)
-    plain = numerals.numbered(_spelled_out(written, code), code)
+    head = _before_given(written)
+    given = [text.VERBATIM + token.written for token in written[head:]]
+    plain = numerals.numbered(_spelled_out(written[:head], code), code)
     if code == "en":
         plain = _phrases(plain)
-    if len(plain) > MOST_TOKENS:
+    if len(plain) + len(given) > MOST_TOKENS:
         return Reading(code, (), (), ())
     named = not wording.SAID.isdisjoint(plain) or (
         not wording.ABOUT_WORDS.isdisjoint(plain) and not POINTING.isdisjoint(plain)
     )
     whole = plain if named else WHOLE.get(code, EMPTY).rewrite(plain)
     rules = SENTENCE.get(code, EMPTY)
-    sentences = tuple(_sentence(rules, tokens, mark) for tokens, mark in _sentences(whole))
-    return Reading(code, tuple(written), tuple(plain), sentences)
+    sentences = [_sentence(rules, tokens, mark) for tokens, mark in _sentences(whole)]
+    if given:
+        sentences.append(Sentence(tuple(given), "", True))
+    return Reading(code, tuple(written), (*plain, *given), tuple(sentences))
+
+
+def _before_given(written: list[Token]) -> int:
+    """How many tokens stand before a text that is to be worked on, of which each letter counts.
+
+    It begins behind a colon, as in `Rewrite: …`, or behind `Shorten the following text.`
+    """
+    before: set[str] = set()
+    for place, token in enumerate(written[:-1], 1):
+        if token.key == ":" and before & WORKED_ON:
+            return place
+        if token.key in text.ENDS and before & ANNOUNCED:
+            return place
+        before.add(token.key)
+    return len(written)
 
 
 def _sentence(rules: Rules, tokens: list[str], mark: str) -> Sentence:
