@@ -7,44 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import hiredis
 
+from gateway.calls import Calls
+from gateway.recovery import Recovery
 from gateway.reply import Reply
+from gateway.sightings import Sightings
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock, SystemClock
-from shared.errors import (
-    EngineFailed,
-    ModelUnavailable,
-    QueueFull,
-    QueueUnavailable,
-    RequestTimeout,
-    ShuttingDown,
-)
+from shared.errors import ModelUnavailable, QueueFull, QueueUnavailable, ShuttingDown
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Batch, Cancel, Position, Resend, Where
-from shared.wire.node import WorkerState, decode_state
+from shared.wire.node import ModelState, WorkerState
 from shared.wire.task import Class, Kind, Task
 
 WAIT_FOR_REDIS = 5.0
 """Seconds a request waits for a Redis that is being restarted."""
-LANE_GONE = 15.0
-"""Seconds without a worker after which requests for its models are refused."""
-QUIET = 3.0
-"""Seconds without an item after which a reply's job is looked for."""
-REQUEUES = 3
-"""Times a job that vanished is queued again."""
-
 logger = log.get("dispatch")
-
-
-class Seen(NamedTuple):
-    at: float
-    workers: list[WorkerState]
 
 
 class Dispatch:
@@ -62,7 +46,17 @@ class Dispatch:
         self._stopping = False
         self._hurried = False
         self._idle = asyncio.Event()
-        self._lanes: dict[str, Seen] = {}
+        self._sightings = Sightings(self._link, self._clock)
+        self._calls = Calls(self._sightings, self._clock)
+        self._recovery = Recovery(
+            self._link,
+            self._replies,
+            self._sightings,
+            self._calls,
+            self._place,
+            settings.request_timeout,
+            self._clock,
+        )
         self._seconds: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -72,7 +66,7 @@ class Dispatch:
         await self._link.start()
         await self._link.wait_open(10)
         await self._reader.start()
-        await self._look_for_workers()
+        await self._sightings.look()
         self._tasks = [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._watch(), name="watch"),
@@ -169,9 +163,7 @@ class Dispatch:
 
     def workers(self) -> list[WorkerState]:
         """The workers whose heartbeat is fresh."""
-        now = self._clock.now()
-        fresh = keys.WORKER_MS / 1000
-        return [w for seen in self._lanes.values() if now - seen.at < fresh for w in seen.workers]
+        return self._sightings.workers()
 
     def missing(self) -> dict[str, str]:
         """What stands between this gateway and an answer, by name; empty when ready."""
@@ -191,19 +183,13 @@ class Dispatch:
             missing["models"] = "still loading"
         return missing
 
-    def states(self) -> dict[str, str]:
-        """How each model stands with the live workers; one that is ready somewhere is ready."""
-        states: dict[str, str] = {}
-        for worker in self.workers():
-            for name, model in worker.models.items():
-                if states.get(name) != "ready":
-                    states[name] = model.state
-        return states
+    def states(self) -> Mapping[str, ModelState]:
+        """How each model stands where it stands best."""
+        return self._sightings.states()
 
     def failed(self) -> list[str]:
         """Models whose engines do not start; the others are served all the same."""
-        reports = [pair for worker in self.workers() for pair in worker.models.items()]
-        return sorted({name for name, model in reports if model.state == "failed"})
+        return sorted(name for name, state in self.states().items() if state == "failed")
 
     def _forget(self, reply: Reply) -> bool:
         known = self._replies.pop(reply.task.stream, None) is not None
@@ -212,8 +198,7 @@ class Dispatch:
         return known
 
     def _refuse_unserved(self, entry: Entry) -> None:
-        seen = self._lanes.get(entry.model.lane)
-        if seen is None or self._clock.now() - seen.at > LANE_GONE:
+        if self._sightings.gone(entry.model.lane):
             raise ModelUnavailable(
                 f"No worker serves {entry.name!r} (lane {entry.model.lane!r}) right now.",
                 param="model",
@@ -221,10 +206,13 @@ class Dispatch:
             )
 
     async def _place(self, reply: Reply, attempt: int | None) -> queue.Placed:
+        placed = self._calls.call(reply.lane, reply.task.model)
+        reply.worker = placed.worker if placed is not None else None
+        reply.called = self._clock.now()
         return await queue.enqueue(
             self._link,
             reply.task,
-            reply.lane,
+            reply.worker,
             self._settings.queue_limit if attempt is None else queue.NO_LIMIT,
             self._clock.wall_ms(),
             attempt,
@@ -307,54 +295,10 @@ class Dispatch:
         while True:
             await asyncio.sleep(1)
             try:
-                await self._look_for_workers()
-                await self._look_for_lost_jobs()
+                await self._sightings.look()
+                self._calls.turn()
+                await self._recovery.look()
             except (Lost, hiredis.HiredisError) as error:
                 logger.warning("cannot watch", error=str(error))
             except Exception:
                 logger.exception("watch broke")
-
-    async def _look_for_workers(self) -> None:
-        since = self._clock.wall_ms() - keys.WORKER_MS
-        names = await self._link.call("ZRANGE", keys.WORKERS, since, "+inf", "BYSCORE")
-        if not names:
-            return
-        found = await self._link.call("MGET", *(keys.worker(n.decode()) for n in names))
-        now = self._clock.now()
-        lanes: dict[str, list[WorkerState]] = {}
-        for data in found:
-            if data is not None:
-                state = decode_state(data)
-                lanes.setdefault(state.lane, []).append(state)
-        for lane, workers in lanes.items():
-            self._lanes[lane] = Seen(now, workers)
-
-    async def _look_for_lost_jobs(self) -> None:
-        """A quiet reply whose job is not in Redis any more lost it to a crash: queue it again."""
-        now, wall_ms = self._clock.now(), self._clock.wall_ms()
-        quiet = [r for r in self._replies.values() if now - r.heard > QUIET and not r.ended]
-        for reply in quiet:
-            if wall_ms > reply.task.deadline_ms:
-                self._give_up(reply)
-        gone = await queue.vanished(self._link, [r.task.id for r in quiet])
-        for reply in quiet:
-            if reply.task.id not in gone:
-                reply.vanished = 0
-            elif not reply.ended:
-                reply.vanished += 1
-                if reply.vanished >= 2:
-                    await self._requeue(reply)
-
-    async def _requeue(self, reply: Reply) -> None:
-        if reply.requeues == REQUEUES:
-            reply.fail(EngineFailed("The request was lost several times; giving up.").failed())
-            return
-        logger.warning("job vanished, queued again", job=reply.task.id)
-        tried = reply.producer[1] if reply.producer else 0
-        await self._place(reply, tried + 2 + reply.requeues)
-        reply.vanished = 0
-        reply.requeues += 1
-
-    def _give_up(self, reply: Reply) -> None:
-        limit = self._settings.request_timeout
-        reply.fail(RequestTimeout(f"The request took longer than {limit:g} seconds.").failed())

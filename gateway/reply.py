@@ -21,6 +21,9 @@ class Reply:
     ) -> None:
         self.task = task
         self.lane = lane
+        self.worker: str | None = None
+        """The worker called for it last; None: there was none. It may be another that answers."""
+        self.called = now
         self.opened = now
         self.heard = now
         self.next = 0

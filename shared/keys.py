@@ -17,6 +17,8 @@ WORKER_MS = 5_000
 """A worker whose heartbeat is older than this is dead."""
 CONTROL_MS = 10_000
 """Messages to a worker that nobody reads are dropped after this."""
+WAKE_MS = 10_000
+"""So are calls for work."""
 
 ORDER_MS = 60_000
 """The answer to an order is kept for this long."""
@@ -34,9 +36,9 @@ def queue(model: str) -> str:
     return f"aihub:queue:{model}"
 
 
-def wake(lane: str) -> str:
-    """List a worker blocks on; each element names a queue that has work."""
-    return f"aihub:wake:{lane}"
+def wake(worker: str) -> str:
+    """List a worker blocks on; each element names a queue it is called for."""
+    return f"aihub:wake:{worker}"
 
 
 def control(worker: str) -> str:

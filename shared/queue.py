@@ -28,6 +28,8 @@ BOUNDARY_MS = HORIZON_MS // 2
 SLACK_MS: dict[Class, int] = {"interactive": 0, "standard": 5_000, "batch": 600_000}
 """How much longer than an interactive job a class may be made to wait."""
 LIFE_MS = 86_400_000
+MOST_CALLS = 64
+"""For jobs of one queue at a time; the rest is found when the worker counts the line."""
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
 
@@ -115,9 +117,17 @@ def cost_ms(job: Task) -> int:
 
 
 async def enqueue(
-    link: LinkLike, job: Task, lane: str, limit: int, now_ms: int, attempt: int | None = None
+    link: LinkLike,
+    job: Task,
+    worker: str | None,
+    limit: int,
+    now_ms: int,
+    attempt: int | None = None,
 ) -> Placed:
-    """Queues a task; `attempt` > 1 makes the worker ask first how far the reply got."""
+    """Queues a task and calls `worker` for it; any worker of the queue may take it.
+
+    `attempt` > 1 makes the worker ask first how far the reply got.
+    """
     data = encode_job(Job(attempt, job.kind, (task.encode(job),), {}, now_ms))
     life = max(1_000, job.deadline_ms - now_ms + 60_000)
     state, waiting = await _enqueue.run(
@@ -125,7 +135,7 @@ async def enqueue(
         (
             keys.queue(job.model),
             keys.JOB + job.id,
-            keys.wake(lane),
+            keys.wake(worker or ""),
             keys.share(job.model, job.key),
             keys.RETRY + job.id,
         ),
@@ -139,6 +149,7 @@ async def enqueue(
             HORIZON_MS,
             BOUNDARY_MS,
             (attempt or 1) - 1,
+            0 if worker is None else keys.WAKE_MS,
         ),
     )
     return Placed(_STATES[state], waiting)
@@ -210,11 +221,9 @@ async def finish(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
     )
 
 
-async def release(link: LinkLike, worker: str, queue: str, id_: str, lane: str) -> bool:
-    """Hands an unfinished job back for another worker to go on with."""
-    return bool(
-        await _release.run(link, (queue, keys.IN_PROGRESS + id_, keys.wake(lane)), (id_, worker))
-    )
+async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
+    """Hands an unfinished job back for another worker to go on with; its gateway calls one."""
+    return bool(await _release.run(link, (queue, keys.IN_PROGRESS + id_), (id_, worker)))
 
 
 async def reclaim(link: LinkLike, dead: str, queues: Sequence[str]) -> int:
@@ -250,6 +259,16 @@ async def vanished(link: LinkLike, ids: Sequence[str]) -> set[str]:
     if not ids or await link.call("EXISTS", *(keys.JOB + id_ for id_ in ids)) == len(ids):
         return set()
     return {id_ for id_ in ids if not await exists(link, id_)}
+
+
+def call(link: LinkLike, worker: str, queue: str, count: int) -> None:
+    """Calls a worker for so many jobs that wait already."""
+    name = keys.wake(worker)
+    for reply in (
+        link.call("RPUSH", name, *[queue] * min(count, MOST_CALLS)),
+        link.call("PEXPIRE", name, keys.WAKE_MS),
+    ):
+        reply.add_done_callback(_forget)
 
 
 def tell(link: LinkLike, worker: str, message: event.Control) -> None:

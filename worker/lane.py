@@ -138,7 +138,7 @@ class Lane(Worker):
 
     async def _listen(self) -> None:
         """Blocks on the control list and the wake list, in that order."""
-        names = (keys.control(self.name), keys.wake(self.lane))
+        names = (keys.control(self.name), keys.wake(self.name))
         while True:
             try:
                 await self._listening.wait_open(60)
@@ -284,7 +284,7 @@ class Lane(Worker):
         claimed = request.claimed
         try:
             if request.reason == "released":
-                await queue.release(self._link, self.name, claimed.queue, claimed.id, self.lane)
+                await queue.release(self._link, self.name, claimed.queue, claimed.id)
             elif request.reason != "lost":
                 await queue.finish(self._link, self.name, claimed.queue, claimed.id)
         except (Lost, hiredis.HiredisError) as error:

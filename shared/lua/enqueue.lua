@@ -1,6 +1,7 @@
--- Puts one job on a queue unless it is full, and wakes the worker of its lane.
+-- Puts one job on a queue unless it is full, and calls a worker for it.
 -- KEYS: queue, job, wake, share, retry        ARGV: id, job bytes, life ms, limit, slack ms, cost ms,
---                                                   horizon ms, boundary ms, attempts before
+--                                                   horizon ms, boundary ms, attempts before,
+--                                                   life of the call in ms, 0: nobody is called
 -- Returns {1 queued | 0 known already | -1 full, waiting before}.
 -- The score orders: arrival, pushed back by the class's slack and by what the same API key
 -- already has waiting (start-time fair queueing with the wall clock as virtual time), all
@@ -19,5 +20,8 @@ redis.call('SET', KEYS[4], string.format('%d', free), 'PX', math.max(1, math.flo
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 if ARGV[9] ~= '0' then redis.call('SET', KEYS[5], ARGV[9], 'EX', 88400) end
 redis.call('ZADD', KEYS[1], string.format('%d', start + ARGV[5] - ARGV[7]), ARGV[1])
-if redis.call('LLEN', KEYS[3]) < 1024 then redis.call('RPUSH', KEYS[3], KEYS[1]) end
+if ARGV[10] ~= '0' and redis.call('LLEN', KEYS[3]) < 1024 then
+  redis.call('RPUSH', KEYS[3], KEYS[1])
+  redis.call('PEXPIRE', KEYS[3], ARGV[10])
+end
 return {1, waiting}

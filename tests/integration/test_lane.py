@@ -141,7 +141,8 @@ class Hub:
         id_, name = reply.task.id, keys.queue("m")
         await self.link.call("DEL", keys.IN_PROGRESS + id_)
         await self.link.call("ZADD", name, int(time.time() * 1000) - 1_000, id_)
-        await self.link.call("RPUSH", keys.wake("cpu"), name)
+        for lane in self.lanes:
+            queue.call(self.link, lane.name, name, 1)
 
 
 @asynccontextmanager

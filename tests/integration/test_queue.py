@@ -24,7 +24,7 @@ def task(name: str, key: str = "alice", service: Class = "interactive", size: in
 
 
 async def put(link: Link, job: Task, limit: int = 100, attempt: int | None = None) -> queue.Placed:
-    return await queue.enqueue(link, job, "cpu", limit, int(time.time() * 1000), attempt)
+    return await queue.enqueue(link, job, "wk-1", limit, int(time.time() * 1000), attempt)
 
 
 async def take(link: Link, places: int = 100, worker: str = "wk-1") -> list[str]:
@@ -68,12 +68,20 @@ async def test_a_job_arrives_as_it_was_sent_and_leaves_nothing(link: Link) -> No
     (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 4})
     assert (claimed.task, claimed.attempt, claimed.queue) == (sent, 1, QUEUE)
     assert await queue.finish(link, "wk-1", QUEUE, "job-1")
-    assert await names(link) <= {keys.wake("cpu"), keys.share("m", "alice")}
+    assert await names(link) <= {keys.wake("wk-1"), keys.share("m", "alice")}
 
 
-async def test_the_lane_is_woken_with_the_queue_that_has_work(link: Link) -> None:
+async def test_a_worker_is_called_with_the_queue_that_has_work(link: Link) -> None:
     await put(link, task("job-1"))
-    assert await link.call("LRANGE", keys.wake("cpu"), 0, -1) == [QUEUE.encode()]
+    queue.call(link, "wk-1", QUEUE, 2)
+    assert await link.call("LRANGE", keys.wake("wk-1"), 0, -1) == [QUEUE.encode()] * 3
+    assert 0 < await link.call("PTTL", keys.wake("wk-1")) <= keys.WAKE_MS
+
+
+async def test_a_job_waits_also_where_nobody_can_be_called(link: Link) -> None:
+    await queue.enqueue(link, task("job-1"), None, 100, int(time.time() * 1000))
+    assert not await names(link, "aihub:wake:*")
+    assert await take(link) == ["job-1"]
 
 
 async def test_a_full_queue_refuses_and_running_jobs_do_not_count(link: Link) -> None:
@@ -163,11 +171,9 @@ async def test_a_released_job_is_next(link: Link) -> None:
     await put(link, task("job-1"))
     await take(link)
     await put(link, task("job-2", key="bob"))
-    await link.call("DEL", keys.wake("cpu"))
-    assert await queue.release(link, "wk-1", QUEUE, "job-1", "cpu")
-    assert await link.call("LLEN", keys.wake("cpu")) == 1
+    assert await queue.release(link, "wk-1", QUEUE, "job-1")
     assert await take(link, 1, "wk-2") == ["job-1"]
-    assert not await queue.release(link, "wk-1", QUEUE, "job-1", "cpu")
+    assert not await queue.release(link, "wk-1", QUEUE, "job-1")
 
 
 async def test_what_a_dead_worker_held_is_due_at_once(link: Link) -> None:

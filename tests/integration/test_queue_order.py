@@ -82,7 +82,7 @@ async def follow(link: Link, story: list[tuple[str, int, Class | None]]) -> None
                 *(f"job-{step:02}", "chat", "m", "gw-1", step, True, b"x" * 30_000),
                 *(f"key-{number}", service, int(now) + 60_000),
             )
-            placed = await queue.enqueue(link, job, "cpu", LIMIT, int(now))
+            placed = await queue.enqueue(link, job, None, LIMIT, int(now))
             assert placed.waiting == len(line.waiting)
             there = line.put(job.id, number, service, queue.cost_ms(job), now)
             assert placed.state == ("queued" if there else "full")

@@ -1,0 +1,54 @@
+"""Whom this gateway called for what, until the workers' own reports say it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gateway.placement import Placed, place
+from gateway.sightings import Sightings
+from shared import log
+from shared.clock import Clock
+
+TURNS = 2
+"""How many turns a call is remembered: a report is a second old at most, so is our copy of it."""
+
+logger = log.get("calls")
+
+
+class Calls:
+    """Bounded by the models of the catalog times the workers that live."""
+
+    def __init__(self, sightings: Sightings, clock: Clock) -> None:
+        self._sightings = sightings
+        self._clock = clock
+        self._turn = 0
+        self._called: dict[str, str] = {}
+        self._called_at: dict[str, int] = {}
+        self._sent: dict[str, Counter[str]] = {}
+        self._sent_before: dict[str, Counter[str]] = {}
+
+    def turn(self) -> None:
+        """To be called once a second, when new reports were read."""
+        self._turn += 1
+        for model, at in list(self._called_at.items()):
+            if self._turn - at >= TURNS:
+                del self._called[model], self._called_at[model]
+        self._sent_before, self._sent = self._sent, {}
+
+    def call(self, lane: str, model: str, count: int = 1) -> Placed | None:
+        """The worker to call for `count` more requests; None while the lane has none."""
+        workers = self._sightings.lane(lane)
+        sent = self._sent.setdefault(model, Counter())
+        placed = place(
+            workers,
+            model,
+            self._clock.wall_ms(),
+            called=self._called,
+            sent=sent + self._sent_before.get(model, Counter()) if len(workers) > 1 else sent,
+        )
+        if placed is not None:
+            sent[placed.worker] += count
+            self._called[model] = placed.worker
+            self._called_at[model] = self._turn
+            logger.debug("called", model=model, worker=placed.worker, why=placed.why)
+        return placed

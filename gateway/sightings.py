@@ -1,0 +1,66 @@
+"""The workers that beat lately, as this gateway saw them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shared import keys
+from shared.clock import Clock
+from shared.resp import Link
+from shared.wire.node import ModelState, WorkerState, decode_state
+
+LANE_GONE = 15.0
+"""Seconds without a worker after which requests for its models are refused."""
+BEST_FIRST: tuple[ModelState, ...] = ("ready", "loading", "asleep", "draining", "absent", "failed")
+
+
+class Seen(NamedTuple):
+    at: float
+    workers: list[WorkerState]
+
+
+class Sightings:
+    def __init__(self, link: Link, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._lanes: dict[str, Seen] = {}
+
+    async def look(self) -> None:
+        """Reads every heartbeat; raises Lost or HiredisError."""
+        since = self._clock.wall_ms() - keys.WORKER_MS
+        names = await self._link.call("ZRANGE", keys.WORKERS, since, "+inf", "BYSCORE")
+        if not names:
+            return
+        found = await self._link.call("MGET", *(keys.worker(n.decode()) for n in sorted(names)))
+        now = self._clock.now()
+        lanes: dict[str, list[WorkerState]] = {}
+        for data in found:
+            if data is not None:
+                state = decode_state(data)
+                lanes.setdefault(state.lane, []).append(state)
+        for lane, workers in lanes.items():
+            self._lanes[lane] = Seen(now, workers)
+
+    def workers(self) -> list[WorkerState]:
+        """Those whose heartbeat is fresh."""
+        return [worker for lane in self._lanes for worker in self.lane(lane)]
+
+    def lane(self, lane: str) -> list[WorkerState]:
+        """The fresh workers of one lane, in the order of their names."""
+        seen = self._lanes.get(lane)
+        fresh = seen is not None and self._clock.now() - seen.at < keys.WORKER_MS / 1000
+        return seen.workers if seen is not None and fresh else []
+
+    def gone(self, lane: str) -> bool:
+        """Whether nobody served this lane for a while."""
+        seen = self._lanes.get(lane)
+        return seen is None or self._clock.now() - seen.at > LANE_GONE
+
+    def states(self) -> dict[str, ModelState]:
+        """How each model stands where it stands best."""
+        states: dict[str, ModelState] = {}
+        for worker in self.workers():
+            for name, model in worker.models.items():
+                known = states.get(name, model.state)
+                states[name] = min(known, model.state, key=BEST_FIRST.index)
+        return states
