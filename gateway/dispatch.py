@@ -172,16 +172,7 @@ class Dispatch:
             missing["redis"] = "no connection"
         if self._stopping:
             missing["gateway"] = "shutting down"
-        lanes = {w.lane for w in self.workers()}
-        for entry in self._catalog:
-            if entry.model.lane not in lanes:
-                missing[f"worker {entry.model.lane}"] = "not running"
-        states = self.states().values()
-        if not missing and all(state == "failed" for state in states):
-            missing["models"] = "none could be started"
-        elif not missing and all(state in ("loading", "failed") for state in states):
-            missing["models"] = "still loading"
-        return missing
+        return missing | self._sightings.missing(self._catalog)
 
     def states(self) -> Mapping[str, ModelState]:
         """How each model stands where it stands best."""

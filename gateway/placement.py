@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from shared.wire.node import ModelReport, WorkerState
 
-HERE = ("ready", "loading")
+ASSUMED = 1.0
+"""Seconds of a request where none was measured yet."""
 NOBODY: Mapping[str, str] = {}
 NOTHING: Mapping[str, int] = {}
 
@@ -41,6 +42,8 @@ class Offer(NamedTuple):
     tie: int
     worker: str
     why: str
+    line: float = 0.0
+    """Seconds until a place is free, by the report alone and by times that were measured."""
     soon: float | None = None
     """Seconds until the model would be ready with bytes that are free; None: not so."""
 
@@ -72,7 +75,7 @@ def place(
 
 def relief(best: Offer, offers: Sequence[Offer]) -> Offer | None:
     """The worker that has a second copy ready before the first one's line is done."""
-    sooner = [o for o in offers if o.soon is not None and o.soon < best.cost]
+    sooner = [o for o in offers if o.soon is not None and o.soon < best.line]
     return min(sooner, default=None)
 
 
@@ -86,8 +89,8 @@ def offer(
         free = report.places - report.serving - waiting
         if free > 0:
             return Offer(1, 0.0, -free, name, f"ready with {free} of {report.places} places free")
-        line = report.waiting * report.request_seconds / report.places
-        return Offer(2, line, waiting, name, f"ready, {waiting} wait")
+        cost, line = turns(report, sent, 0.0)
+        return Offer(2, cost, waiting, name, f"ready, {waiting} wait", line)
     if failed(report, now_ms):
         rest = (report.retry_ms - now_ms) / 1000
         return Offer(7, rest, 0, name, f"its load failed, the next is tried in {rest:.0f} s")
@@ -98,9 +101,19 @@ def offer(
         left = report.bring_seconds
         if report.state == "loading":
             left = max(0.0, left - (now_ms - report.since_ms) / 1000)
-        line = report.waiting * report.request_seconds / report.places
-        return Offer(2, left + line, waiting, name, f"{report.state} and wanted, {waiting} wait")
+        cost, line = turns(report, sent, left)
+        return Offer(2, cost, waiting, name, f"{report.state} and wanted, {waiting} wait", line)
     return bring(worker, model, called)
+
+
+def turns(report: ModelReport, sent: int, ready: float) -> tuple[float, float]:
+    """Seconds until one more request has its turn, `ready` seconds from now at the earliest: with
+    what was sent since the report, and by the report alone where its times are measured.
+    """
+    ahead = max(0, report.serving + report.waiting + 1 - report.places)
+    each = (report.request_seconds or ASSUMED) / report.places
+    line = ready + ahead * each if report.request_seconds else 0.0
+    return ready + (ahead + sent) * each, line
 
 
 def bring(worker: WorkerState, model: str, called: Mapping[str, str]) -> Offer:
@@ -111,7 +124,7 @@ def bring(worker: WorkerState, model: str, called: Mapping[str, str]) -> Offer:
     if lack <= free:
         tier, what = (3, "asleep") if report.state == "asleep" else (4, report.state)
         why = f"{what}, {seconds:.1f} s to bring and {free} bytes free"
-        return Offer(tier, seconds, -free, name, why, seconds)
+        return Offer(tier, seconds, -free, name, why, soon=seconds)
     spare = idle_bytes(worker, model, called)
     if lack <= free + spare:
         return Offer(5, seconds, -free, name, f"{report.state}, idle models leave {spare} bytes")

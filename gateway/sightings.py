@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from shared import keys
+from shared.catalog import Catalog
 from shared.clock import Clock
 from shared.resp import Link
 from shared.wire.node import ModelState, WorkerState, decode_state
@@ -64,3 +65,16 @@ class Sightings:
                 known = states.get(name, model.state)
                 states[name] = min(known, model.state, key=BEST_FIRST.index)
         return states
+
+    def missing(self, catalog: Catalog) -> dict[str, str]:
+        """What workers and models lack to answer, by name; empty when one model can."""
+        lanes = {worker.lane for worker in self.workers()}
+        wanted = {entry.model.lane for entry in catalog}
+        if unserved := wanted - lanes:
+            return {f"worker {lane}": "not running" for lane in sorted(unserved)}
+        states = self.states().values()
+        if all(state == "failed" for state in states):
+            return {"models": "none could be started"}
+        if all(state in ("loading", "failed") for state in states):
+            return {"models": "still loading"}
+        return {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import hiredis
@@ -25,8 +26,8 @@ from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Order, Position, Resend, decode_control
-from worker import occasion
 from worker.functions import chat, completion, embedding, refuse
+from worker.line import Lines
 from worker.loop import Grant, Loop
 from worker.order import Orders
 from worker.presence import Presence
@@ -36,10 +37,14 @@ from worker.request import Request
 POLL_SECONDS = 1
 """How long a lost wake-up can delay a job."""
 STOP_SECONDS = 3.0
+BEAT_GAP = 0.2
+"""Seconds between two heartbeats at least."""
 REFUSED_AT_ONCE = 256
 """Jobs taken off a queue in one call to be refused."""
 NO_RUN = -1
 """The run of an engine that those who are refused have a place in."""
+
+Step = Callable[[], Coroutine[Any, Any, None]]
 
 logger = log.get("lane")
 
@@ -73,7 +78,6 @@ class Lane(Worker):
         self.lane = settings.lane
         self._clock = clock or SystemClock()
         entries = catalog.lane(self.lane)
-        self._models = {keys.queue(entry.name): entry.name for entry in entries}
         self._preload = [entry.name for entry in entries if entry.model.preload]
         super().__init__(
             functions=[func(f, name=f.__name__) for f in (chat, completion, embedding)],
@@ -93,10 +97,11 @@ class Lane(Worker):
             self._link, self.name, self._clock, self._gateway_gone, self._set_flow
         )
         self._running: dict[str, Request] = {}
-        self._admitted = dict.fromkeys(self._models, 0)
-        """Places in engines that were given to requests not yet taken from their queue."""
+        models = [entry.name for entry in entries]
+        self._lines = Lines(self._link, loop, models, self._clock)
         self._refusing: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._stale = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
@@ -116,13 +121,14 @@ class Lane(Worker):
             job_deserializer=self.job_deserializer,
             default_queue_name=self.queue_name,
         )
-        await self._presence.take_over(list(self._models))
+        found = await self._presence.take_over(self._report, list(self._lines.models))
+        self._lines.mind(self._loop.residents if found.alone else found.models)
         self._loop.open(self, self._preload)
         loops = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
-            asyncio.create_task(self._every_second(self._beat), name="beat"),
-            asyncio.create_task(self._every_second(self._count), name="count"),
+            asyncio.create_task(self._beat(), name="beat"),
+            asyncio.create_task(self._every_second(self._lines.count), name="count"),
         ]
         logger.info(
             "lane open", lane=self.lane, worker=self.name, models=list(self._loop.residents)
@@ -154,26 +160,7 @@ class Lane(Worker):
                     self._obey(message)
             elif found is not None:
                 for name in found[1]:
-                    self._arrived(name.decode())
-
-    def _arrived(self, name: str) -> None:
-        model = self._models.get(name)
-        if model is not None:
-            self._loop.post(occasion.Arrived(self._clock.now(), model, "interactive"))
-
-    async def _count(self) -> None:
-        """Tells the loop what the lines really are: wake-ups can be lost, callers leave.
-
-        A class's slack is in how long its first job is overdue, so one class says it all.
-        """
-        lines = await queue.waiting(self._link, list(self._models))
-        now = self._clock.now()
-        for name, line in lines.items():
-            model = self._models[name]
-            count = max(0, line.waiting - self._admitted[name]) + self._loop.returning(model)
-            if count or self._loop.slot(model).count:
-                oldest = now - line.overdue_ms / 1000
-                self._loop.post(occasion.Waiting(now, model, "interactive", count, oldest))
+                    self._lines.arrived(name.decode())
 
     def _obey(self, message: bytes) -> None:
         control = decode_control(message)
@@ -193,9 +180,13 @@ class Lane(Worker):
 
     def admit(self, model: str, count: int) -> None:
         """Takes so many waiting requests; a round of claims under way is followed by another."""
-        self._admitted[keys.queue(model)] += count
+        self._lines.admitted[keys.queue(model)] += count
         if self._claiming is None and not self._stop.is_set():
             self._claiming = asyncio.create_task(self._claim())
+
+    def changed(self) -> None:
+        """Others hear at once what state a model is in."""
+        self._stale.set()
 
     def refuse(self, model: str, error: HubError) -> None:
         """Takes all who wait for a model off its queue with an error."""
@@ -206,7 +197,7 @@ class Lane(Worker):
     async def _claim(self) -> None:
         try:
             while not self._stop.is_set():
-                places = {name: count for name, count in self._admitted.items() if count}
+                places = {name: count for name, count in self._lines.admitted.items() if count}
                 if not places:
                     break
                 await self._take(places)
@@ -221,12 +212,12 @@ class Lane(Worker):
         except (Lost, hiredis.HiredisError) as error:
             logger.warning("cannot claim", error=str(error))
         for job in claimed:
-            self._begin(job, self._loop.grant(self._models[job.queue]))
+            self._begin(job, self._loop.grant(self._lines.models[job.queue]))
         for name, count in places.items():
-            self._admitted[name] -= count
+            self._lines.admitted[name] -= count
             left = count - sum(job.queue == name for job in claimed)
             if left:
-                self._loop.give_back(self._models[name], left)
+                self._loop.give_back(self._lines.models[name], left)
 
     async def _refuse(self, model: str, error: HubError) -> None:
         name = keys.queue(model)
@@ -302,16 +293,29 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
+        """Every second, and soon when a model changed its state."""
+        while True:
+            self._stale.clear()
+            await self._try(self._beat_once)
+            await asyncio.sleep(BEAT_GAP)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1 - BEAT_GAP):
+                    await self._stale.wait()
+
+    async def _beat_once(self) -> None:
         await self._presence.beat(len(self._running), self._report)
         await self.heart_beat()
 
-    async def _every_second(self, step: Any) -> None:
+    async def _every_second(self, step: Step) -> None:
         while True:
-            try:
-                await step()
-            except (OSError, hiredis.HiredisError, redis.RedisError) as error:
-                logger.warning("redis is away", step=step.__name__, error=str(error))
+            await self._try(step)
             await asyncio.sleep(1)
+
+    async def _try(self, step: Step) -> None:
+        try:
+            await step()
+        except (OSError, hiredis.HiredisError, redis.RedisError) as error:
+            logger.warning("redis is away", step=step.__name__, error=str(error))
 
     def _reconnected(self) -> None:
         """Redis may have forgotten anything: put running jobs back, send replies again."""

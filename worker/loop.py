@@ -47,6 +47,9 @@ class Port(Protocol):
     def refuse(self, model: str, error: HubError) -> None:
         """Answer all who wait with an error."""
 
+    def changed(self) -> None:
+        """Some model came into another state."""
+
 
 class Grant(NamedTuple):
     """A place in an engine. It is void when that run of the engine has ended."""
@@ -187,6 +190,8 @@ class Loop:
         self.journal.note(before, event, outcome)
         for order in outcome.effects:
             self._perform(order)
+        if self._port is not None and moved(before, self.state):
+            self._port.changed()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -341,3 +346,9 @@ class Loop:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("an effect broke", error=last_words(error), exc_info=error)
+
+
+def moved(before: Device, after: Device) -> bool:
+    """Whether a model is in another state than before."""
+    was = before.slots
+    return any(n not in was or slot.state != was[n].state for n, slot in after.slots.items())

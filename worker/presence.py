@@ -6,11 +6,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from shared import keys, log, queue
 from shared.clock import Clock
 from shared.resp import Link
-from shared.wire.node import WorkerState, decode_state, encode_state
+from shared.wire.node import ModelReport, WorkerState, decode_state, encode_state
 from worker.report import Report
 
 FORGOTTEN_MS = 60_000
@@ -28,6 +29,17 @@ def died(pid: int) -> bool:
     except PermissionError:
         return False
     return False
+
+
+class Inheritance(NamedTuple):
+    alone: bool
+    """No other worker of the lane is known."""
+    models: frozenset[str]
+    """What a predecessor had or was called for."""
+
+
+def busy(model: ModelReport) -> bool:
+    return model.state not in ("absent", "failed") or model.waiting > 0
 
 
 class Presence:
@@ -63,18 +75,24 @@ class Presence:
             self._link.call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - FORGOTTEN_MS),
         )
 
-    async def take_over(self, queues: Sequence[str]) -> None:
-        """Frees at once what a worker of this lane held that died on this host."""
+    async def take_over(self, report: Report, queues: Sequence[str]) -> Inheritance:
+        """Frees at once what a worker of this lane and device held that died on this host."""
+        alone, models = True, set[str]()
+        ours = (self._lane, self._host, report.device().name)
         for data in await self._link.call("ZRANGE", keys.WORKERS, 0, -1):
             name = data.decode()
             found = await self._link.call("GET", keys.worker(name))
             if found is None:
                 continue
             state = decode_state(found)
-            if (state.lane, state.host) == (self._lane, self._host) and died(state.pid):
+            if (state.lane, state.host, state.device.name) == ours and died(state.pid):
                 held = await queue.reclaim(self._link, name, queues)
                 await self._forget(name)
+                models |= {model for model, known in state.models.items() if busy(known)}
                 logger.info("took over from a dead worker", worker=name, jobs=held)
+            elif state.lane == self._lane:
+                alone = False
+        return Inheritance(alone, frozenset(models))
 
     async def leave(self) -> None:
         await self._forget(self._name)

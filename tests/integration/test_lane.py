@@ -323,7 +323,7 @@ async def test_a_worker_that_is_cut_off_loses_its_jobs_to_another(
         before = await some(reply, 20)
         (owner,) = [lane for lane in hub.lanes if lane._running]
         (other,) = [lane for lane in hub.lanes if not lane._running]
-        owner._models.clear()  # it hears of nothing new
+        owner._lines.models.clear()  # it hears of nothing new
         await hub.take_lease_away(reply)
         await eventually(lambda: bool(other._running))
         assert_whole(before + await rest(reply), 1_500)

@@ -88,6 +88,9 @@ class NoQueue:
     def refuse(self, model: str, error: HubError) -> None:
         return None
 
+    def changed(self) -> None:
+        return None
+
 
 class Place:
     """Where a request runs: the real writer on a link that was never opened."""

@@ -1,0 +1,69 @@
+"""The queues of a lane's models, as far as this worker minds them.
+
+A worker counts the line of a model that it has or brings, and of one that it was called for, as
+long as somebody waits. So two workers of a lane do not both load what one of them was called for,
+and both serve what both have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared import keys, queue
+from shared.clock import Clock
+from shared.resp import Link
+from worker import occasion
+from worker.loop import Loop
+
+
+class Lines:
+    """`models` has the model of each queue."""
+
+    def __init__(self, link: Link, loop: Loop, models: Iterable[str], clock: Clock) -> None:
+        self.models = {keys.queue(model): model for model in models}
+        self.admitted = dict.fromkeys(self.models, 0)
+        """Places in engines that were given to requests not yet taken from their queue."""
+        self._link = link
+        self._loop = loop
+        self._clock = clock
+        self._called: dict[str, int] = {}
+        """The number of the last call for each queue that was not empty since."""
+        self._calls = 0
+
+    def arrived(self, name: str) -> None:
+        """Somebody waits on a queue, and this worker is to see to it."""
+        model = self.models.get(name)
+        if model is not None:
+            self.mind([model])
+            self._loop.post(occasion.Arrived(self._clock.now(), model, "interactive"))
+
+    def mind(self, models: Iterable[str]) -> None:
+        """Counts these until their lines are empty."""
+        self._calls += 1
+        for model in models:
+            if keys.queue(model) in self.models:
+                self._called[keys.queue(model)] = self._calls
+
+    async def count(self) -> None:
+        """Tells the loop what the lines really are: calls can be lost, callers leave.
+
+        A class's slack is in how long its first job is overdue, so one class says it all.
+        """
+        called = dict(self._called)
+        minded = [n for n, model in self.models.items() if n in called or self._has(model)]
+        lines = await queue.waiting(self._link, minded) if minded else {}
+        now = self._clock.now()
+        for name, model in self.models.items():
+            if self._called.get(name) != called.get(name):
+                # It arrived while we counted, and perhaps after.
+                continue
+            line = lines.get(name, queue.Line(0, 0))
+            if not line.waiting:
+                self._called.pop(name, None)
+            count = max(0, line.waiting - self.admitted[name]) + self._loop.returning(model)
+            if count or self._loop.slot(model).count:
+                oldest = now - line.overdue_ms / 1000
+                self._loop.post(occasion.Waiting(now, model, "interactive", count, oldest))
+
+    def _has(self, model: str) -> bool:
+        return self._loop.slot(model).state in ("loading", "ready")
