@@ -50,7 +50,10 @@ class CpuDevice:
         return min(self.total, (await asyncio.to_thread(memory.ram)).available)
 
     async def measure(
-        self, holders: Mapping[str, Collection[int]], known: Mapping[str, int] | None = None
+        self,
+        holders: Mapping[str, Collection[int]],
+        known: Mapping[str, int] | None = None,
+        foreign: int = 0,
     ) -> dict[str, Measured]:
         return await asyncio.to_thread(self._measure, holders)
 
@@ -64,7 +67,9 @@ class CpuDevice:
         for name, pids in holders.items():
             held = [looks[pid].held for pid in set().union(*(trees[pid] for pid in pids))]
             exact = all(one.exact for one in held)
-            measured[name] = Measured(sum(one.bytes for one in held), "pss" if exact else "rss")
+            bytes = sum(one.bytes for one in held)
+            cached = sum(one.cached for one in held)
+            measured[name] = Measured(bytes, "pss" if exact else "rss", cached)
         return measured
 
     def _look(self, pid: int) -> Look:

@@ -29,7 +29,7 @@ class View(NamedTuple):
 
     used: int
     base: int
-    """The least that was ever in use: by others, before the first engine."""
+    """What others are known to use: at least the least that was ever in use."""
     listed: Mapping[int, int | None] | None
     """Bytes by pid; None when the pids are not ours to compare."""
 
@@ -63,19 +63,22 @@ class CudaDevice:
         return await asyncio.to_thread(self._card.sample)
 
     async def measure(
-        self, holders: Mapping[str, Collection[int]], known: Mapping[str, int] | None = None
+        self,
+        holders: Mapping[str, Collection[int]],
+        known: Mapping[str, int] | None = None,
+        foreign: int = 0,
     ) -> dict[str, Measured]:
-        return await asyncio.to_thread(self._measure, holders, known or {})
+        return await asyncio.to_thread(self._measure, holders, known or {}, foreign)
 
     def _measure(
-        self, holders: Mapping[str, Collection[int]], known: Mapping[str, int]
+        self, holders: Mapping[str, Collection[int]], known: Mapping[str, int], foreign: int
     ) -> dict[str, Measured]:
         families = family(holders)
         processes = self._card.processes()
         used = self._card.memory().used
         self._base = min(self._base, used)
         listed = self._comparable(processes, frozenset().union(*families.values()))
-        return attribute(View(used, self._base, listed), families, known)
+        return attribute(View(used, max(self._base, foreign), listed), families, known)
 
     def _comparable(
         self, processes: tuple[Process, ...] | None, own: Set[int]

@@ -48,6 +48,8 @@ class Measured(msgspec.Struct, frozen=True):
 
     bytes: int | None
     basis: Basis
+    cached: int = 0
+    """Of these, pages of files: the device counts them as free, too."""
 
 
 class Lingering(msgspec.Struct, frozen=True):
@@ -78,12 +80,16 @@ class Device(Protocol):
         """Bytes that an engine could take now."""
 
     async def measure(
-        self, holders: Mapping[str, Collection[int]], known: Mapping[str, int] | None = None
+        self,
+        holders: Mapping[str, Collection[int]],
+        known: Mapping[str, int] | None = None,
+        foreign: int = 0,
     ) -> dict[str, Measured]:
         """The bytes of each holder, given the pids of its processes.
 
         `known` are the caller's last figures; a device that cannot tell its holders apart
-        subtracts those of the others to find the one that is missing there.
+        subtracts those of the others to find the one that is missing there, and what `foreign`
+        programs were seen to use.
         """
 
     async def released(

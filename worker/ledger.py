@@ -2,7 +2,8 @@
 
 Always: reserved + quarantined <= budget, and no number is negative. What was measured above that
 is kept beside the books as `over`; as long as there is any, no byte is free, and bytes that
-others give back go to it first.
+others give back go to it first. What foreign programs use is not free either, but takes nothing
+from those who have it.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int
     """By the others."""
     quarantined: int
+    foreign: int
     budget: int
     possible: bool
-    """Whether it would fit with every other holder gone, as the quarantine stands."""
+    """Whether it would fit with every other holder gone, as quarantine and foreign use stand."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     budget: int
     reserved: int
     quarantined: int
+    foreign: int
+    """Of the budget, in use by programs that hold nothing here."""
     free: int
     over: int
     """Bytes in use that the books have no room for; above 0 something must go."""
@@ -92,12 +96,18 @@ class Ledger:
         self.device = device
         self.total = total
         self.budget = budget
+        self.foreign = 0
         self._holders: dict[str, Held] = {}
         self._quarantines: dict[str, Quarantined] = {}
 
     def free(self) -> int:
         """Bytes that can be admitted now."""
-        return self._unbooked()
+        return max(0, self._unbooked() - self.foreign)
+
+    def others(self, bytes: int) -> None:
+        """Foreign programs use this much of the budget now."""
+        nonnegative(bytes)
+        self.foreign = bytes
 
     def admit(self, holder: str, bytes: int) -> Granted | Refused:
         """Reserve `bytes` for a new holder, or change a holder's reservation to that.
@@ -175,6 +185,7 @@ class Ledger:
             budget=self.budget,
             reserved=self._reserved(),
             quarantined=self._quarantined(),
+            foreign=self.foreign,
             free=self.free(),
             over=self._over(),
             holders=tuple(self._holders[name] for name in sorted(self._holders)),
@@ -199,12 +210,13 @@ class Ledger:
         return Refused(
             holder=holder,
             asked=asked,
-            missing=asked - before - self._unbooked() + self._over(),
+            missing=asked - before - self._unbooked() + self._over() + self.foreign,
             free=self.free(),
             reserved=self._reserved() - before,
             quarantined=quarantined,
+            foreign=self.foreign,
             budget=self.budget,
-            possible=asked <= self.budget - quarantined,
+            possible=asked <= self.budget - quarantined - self.foreign,
         )
 
     def _reserved(self) -> int:

@@ -13,6 +13,8 @@ UNLIMITED = 1 << 60
 KB = 1024
 COUNTED = (b"Pss:", b"SwapPss:", b"Private_Hugetlb:", b"Shared_Hugetlb:")
 """Lines of smaps_rollup that add up: huge pages are in no PSS, and swapped pages come back."""
+PAGES = b"Pss_File:"
+FILE_PAGES = frozenset((b"active_file", b"inactive_file"))
 
 
 class Ram(NamedTuple):
@@ -30,6 +32,8 @@ class Held(NamedTuple):
     bytes: int
     exact: bool
     """PSS; False: RSS in at least one of them, because PSS may not be read there."""
+    cached: int = 0
+    """Of these, pages of files: what `Ram.available` counts as well."""
 
 
 class Limit(NamedTuple):
@@ -101,14 +105,14 @@ def unified(group: Path) -> Limit | None:
     used = number(group / "memory.current")
     if not set_bounds or used is None:
         return None
-    return Limit(min(set_bounds), used - idle_cache(group, b"inactive_file"))
+    return Limit(min(set_bounds), used - page_cache(group, FILE_PAGES))
 
 
 def legacy(group: Path) -> Limit | None:
     limit, used = (number(group / f"memory.{name}_in_bytes") for name in ("limit", "usage"))
     if limit is None or limit >= UNLIMITED or used is None:
         return None
-    return Limit(limit, used - idle_cache(group, b"total_inactive_file"))
+    return Limit(limit, used - page_cache(group, {b"total_" + name for name in FILE_PAGES}))
 
 
 def number(path: Path) -> int | None:
@@ -120,12 +124,10 @@ def number(path: Path) -> int | None:
     return None if text == "max" else int(text)
 
 
-def idle_cache(group: Path, name: bytes) -> int:
-    for line in (group / "memory.stat").read_bytes().splitlines():
-        key, _, value = line.partition(b" ")
-        if key == name:
-            return int(value)
-    return 0
+def page_cache(group: Path, names: Collection[bytes]) -> int:
+    """Bytes of files, mapped ones too: what MemAvailable counts as available on a machine."""
+    lines = (line.split() for line in (group / "memory.stat").read_bytes().splitlines())
+    return sum(int(line[1]) for line in lines if line[0] in names)
 
 
 def trees(roots: Collection[int], proc: Path = PROC) -> dict[int, set[int]]:
@@ -162,15 +164,17 @@ def under(root: int, children: dict[int, list[int]]) -> set[int]:
 def held(pids: Collection[int], proc: Path = PROC) -> Held:
     """What these processes hold together; those that are gone hold nothing."""
     each = [of_process(pid, proc) for pid in pids]
-    return Held(sum(one.bytes for one in each), all(one.exact for one in each))
+    cached = sum(one.cached for one in each)
+    return Held(sum(one.bytes for one in each), all(one.exact for one in each), cached)
 
 
 def of_process(pid: int, proc: Path = PROC) -> Held:
     """PSS, swapped and huge pages included; RSS before Linux 4.14 and where we may not look."""
     rollup = read(proc / str(pid) / "smaps_rollup")
     if rollup:
-        lines = (line.split() for line in rollup.splitlines()[1:])
-        return Held(sum(int(line[1]) * KB for line in lines if line[0] in COUNTED), True)
+        lines = [line.split() for line in rollup.splitlines()[1:]]
+        bytes = sum(int(line[1]) * KB for line in lines if line[0] in COUNTED)
+        return Held(bytes, True, sum(int(line[1]) * KB for line in lines if line[0] == PAGES))
     rss = resident(pid, proc)
     # A process without memory is a zombie or gone, and that is exact.
     return Held(rss, rss == 0)

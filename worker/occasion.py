@@ -100,7 +100,10 @@ class Slept(msgspec.Struct, frozen=True, tag=True):
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """The process group is gone; bytes it has not given back were told as quarantined before."""
+    """The process group is gone; bytes it has not given back were told as quarantined before.
+
+    Or a load was not begun after all, because others took its room: they were told before, too.
+    """
 
     at: float
     model: str

@@ -14,7 +14,8 @@ The decision tree; the same numbers stand in the code:
  5. A swap whose model nobody wants any more, or that cannot succeed, is abandoned: victims that
     have not begun to leave stay.
  6. A draining model that serves nobody and has nobody counted on it leaves: it sleeps or stops.
- 7. More bytes are held than there are: the cheapest models go until it is mended.
+ 7. Our models hold more bytes than there are: the cheapest go until it is mended. What others use
+    drives nobody out: it only lowers what may be begun.
  8. The models that are wanted and not ready, first the one that is due first:
     8.1 it fits, beside the room that swaps of others have ordered: load or wake it;
     8.2 what drains already will make room: hold;
@@ -159,10 +160,11 @@ def leave(draft: Draft) -> None:
 
 def mend(draft: Draft) -> None:
     """7"""
-    short = -(draft.free + draft.coming)
+    short = -(draft.free + draft.coming + draft.foreign)
     if short <= 0:
         return
-    room = find_room(draft, "", 0, idle=True) or find_room(draft, "", 0, idle=False)
+    spared = -draft.foreign
+    room = find_room(draft, "", spared, idle=True) or find_room(draft, "", spared, idle=False)
     for option in room.victims if room else ():
         why = reason.over(option, short)
         counted = draft.slots[option.model].count
