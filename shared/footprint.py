@@ -55,6 +55,14 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """The peak of the footprint that was used."""
 
 
+def newer(known: Footprint | None, taken: Footprint) -> Footprint:
+    """The one to go by: the newest, unless it served too little to replace one that showed its
+    most."""
+    if known is None or known.weights != taken.weights:
+        return taken
+    return taken if taken.requests >= min(known.requests, SETTLED) else known
+
+
 def reserve(estimate: Estimate, footprint: Footprint | None) -> Reservation:
     """The estimate, corrected by the footprint of an earlier load on the same kind of device.
 

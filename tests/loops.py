@@ -45,7 +45,7 @@ def around(
     plan = Plan(size=0, load_seconds=0.1, places=places, keep_alive=-1)
     clock = SystemClock()
     state = residency.device(dict.fromkeys(engines, plan), GIB, now=clock.now())
-    return Loop(residents, state, device, Journal(folder, "test", clock), None, clock)
+    return Loop(residents, state, device, ledger, Journal(folder, "test", clock), None, clock)
 
 
 def reported(loop: Loop) -> Report:

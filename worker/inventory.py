@@ -69,9 +69,8 @@ async def make(
     expected = expect(settings, entry)
     kind = device.description.name if isinstance(device, CudaDevice) else device.kind
     key = Key(kind, entry.name, model.engine, model.context, model.parallel)
-    bytes = 0
-    if expected is not None:
-        bytes = reserve(expected, await known(pool, key)).bytes
+    earlier = None if expected is None else await known(pool, key)
+    bytes = 0 if expected is None else reserve(expected, earlier).bytes
     granted = None
     if model.engine == "vllm" and expected is not None:
         granted = Reservation(
@@ -81,7 +80,8 @@ async def make(
             kv=expected.kv_cache,
         )
     engine = build(entry.name, model, settings, granted)
-    return Resident(entry.name, engine, device, ledger, bytes, expected, key, dict(model.defaults))
+    defaults = dict(model.defaults)
+    return Resident(entry.name, engine, device, ledger, bytes, expected, key, defaults, earlier)
 
 
 def expect(settings: Settings, entry: Entry) -> Estimate | None:

@@ -10,27 +10,23 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from msgspec.structs import replace
-
 from shared import log
 from shared.clock import Clock
 from shared.db import Pool
-from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable
+from shared.errors import HubError, InvalidValue, ModelUnavailable
 from shared.wire.task import Class
 from worker import device as hardware
 from worker import effect, occasion
 from worker.effect import Effect
 from worker.engines.base import Engine
 from worker.journal import Journal
+from worker.ledger import Ledger
 from worker.occasion import LoadAsked, Occasion, Pin, UnloadAsked
+from worker.operations import Operations
 from worker.residency import Device, Slot
 from worker.resident import Resident, last_words
 from worker.scheduler import decide
-
-MEASURE_EVERY = 5.0
-"""Seconds between two measurements of what is loaded."""
-NOTICEABLE = 0.02
-"""A share by which a measurement must exceed the last one to be told to the scheduler."""
+from worker.watch import Watch
 
 NEVER = ("too_large", "pinned_over_budget")
 """Refusals that asking again later will not change."""
@@ -66,6 +62,7 @@ class Loop:
         residents: Mapping[str, Resident],
         state: Device,
         device: hardware.Device,
+        ledger: Ledger,
         journal: Journal,
         pool: Pool | None,
         clock: Clock,
@@ -76,6 +73,8 @@ class Loop:
         """What those who wait for a model wait for, in words."""
         self._port: Port | None = None
         self.device = device
+        self.watch = Watch(device, ledger, residents, self)
+        self._operations = Operations(residents, self.watch, pool, self)
         self.journal = journal
         self._pool = pool
         self._clock = clock
@@ -87,14 +86,13 @@ class Loop:
         self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lingering: dict[str, hardware.Lingering] = {}
         self._refused: dict[str, HubError] = {}
         """The last refusal of each model, for who asked for it."""
 
     def open(self, port: Port, preload: Sequence[str]) -> None:
         """Begins to decide; models that are pinned load, then those to preload that fit."""
         self._port = port
-        self._spawn(self._watch_device())
+        self._spawn(self.watch.run())
         self.post(occasion.Tick(self.now))
         room = self.state.capacity - sum(s.plan.size for s in self.state.slots.values() if s.pinned)
         for name in preload:
@@ -167,7 +165,7 @@ class Loop:
         if grant.run == self._runs[grant.model]:
             if resident.engine.alive:
                 return grant, resident.engine
-            self._died(grant.model, "its process ended")
+            self.died(grant.model, "its process ended")
         returned: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._returning[grant.model].append(returned)
         self.post(occasion.Arrived(self.now, grant.model, service))
@@ -204,13 +202,13 @@ class Loop:
     def _perform(self, order: Effect) -> None:
         match order:
             case effect.Load():
-                self._spawn(self._load(order.model))
+                self._spawn(self._operations.load(order.model))
             case effect.Wake():
-                self._spawn(self._wake(order.model))
+                self._spawn(self._operations.wake(order.model))
             case effect.Sleep():
-                self._spawn(self._sleep(order.model))
+                self._spawn(self._operations.sleep(order.model))
             case effect.Stop():
-                self._spawn(self._stop(order.model))
+                self._spawn(self._operations.stop(order.model))
             case effect.Admit():
                 self._admit(order.model, order.count)
             case effect.Refuse():
@@ -249,93 +247,25 @@ class Loop:
         if self._port is not None:
             self._port.refuse(order.model, error)
 
-    async def _load(self, model: str) -> None:
-        resident = self.residents[model]
-        try:
-            seconds = await resident.load()
-        except EngineFailed as error:
-            await self._release(resident)
-            self.post(occasion.LoadFailed(self.now, model, error.message))
-            return
+    def begun(self, model: str) -> None:
+        """A run of an engine begins; it is watched to its end."""
         self._runs[model] += 1
-        self._spawn(self._watch_engine(resident, self._runs[model]))
-        logger.info("loaded", model=model, bytes=resident.loaded, seconds=round(seconds, 2))
-        self.post(occasion.Loaded(self.now, model, resident.reserved, seconds))
+        self._spawn(self._watch_engine(self.residents[model], self._runs[model]))
 
-    async def _wake(self, model: str) -> None:
-        resident = self.residents[model]
-        try:
-            seconds = await resident.wake()
-        except EngineFailed as error:
-            self._died(model, error.message)
-            return
+    def over(self, model: str) -> None:
+        """A run is over, and every place in it void."""
         self._runs[model] += 1
-        self._spawn(self._watch_engine(resident, self._runs[model]))
-        self.post(occasion.Woken(self.now, model, seconds))
-
-    async def _sleep(self, model: str) -> None:
-        resident = self.residents[model]
-        self._runs[model] += 1
-        try:
-            kept = await resident.sleep()
-        except EngineFailed as error:
-            self._died(model, error.message)
-            return
-        self.post(occasion.Slept(self.now, model, kept, self.slot(model).plan.host_size))
-
-    async def _stop(self, model: str) -> None:
-        self._runs[model] += 1
-        resident = self.residents[model]
-        await resident.remember(self._pool)
-        await self._release(resident)
-        plan = replace(self.slot(model).plan, size=resident.reserved)
-        self.post(occasion.Planned(self.now, model, plan))
-        self.post(occasion.Stopped(self.now, model))
-
-    async def _release(self, resident: Resident) -> None:
-        """Bytes that a dead group still holds are quarantined until the device shows them free."""
-        left = await resident.stop()
-        if left.bytes:
-            logger.error("bytes linger", model=resident.name, bytes=left.bytes, pids=left.pids)
-            self._lingering[resident.name] = left
-            self._tell_device()
 
     async def _watch_engine(self, resident: Resident, run: int) -> None:
         await resident.engine.ended()
         if self._runs[resident.name] == run:
-            self._died(resident.name, "its process ended")
+            self.died(resident.name, "its process ended")
 
-    def _died(self, model: str, why: str) -> None:
-        self._runs[model] += 1
+    def died(self, model: str, why: str) -> None:
+        """An engine is gone, and with it all it served."""
+        self.over(model)
         logger.warning("engine died", model=model, why=why)
         self.post(occasion.Died(self.now, model, why))
-
-    async def _watch_device(self) -> None:
-        """Measures what is loaded, and lets go of quarantined bytes that came back."""
-        while True:
-            await asyncio.sleep(MEASURE_EVERY)
-            for name, resident in self.residents.items():
-                if self.slot(name).state == "ready" and resident.engine.alive:
-                    await resident.measure()
-                    plan = self.slot(name).plan
-                    if resident.reserved > plan.size * (1 + NOTICEABLE):
-                        grown = replace(plan, size=resident.reserved)
-                        self.post(occasion.Planned(self.now, name, grown))
-            await self._review_quarantine()
-
-    async def _review_quarantine(self) -> None:
-        for name, left in list(self._lingering.items()):
-            if (await self.device.released(left.pids, 0.0)).bytes == 0:
-                del self._lingering[name]
-                self.residents[name].clear()
-                self._tell_device()
-
-    def _tell_device(self) -> None:
-        quarantined = sum(left.bytes for left in self._lingering.values())
-        state = self.state
-        self.post(
-            occasion.DeviceBytes(self.now, state.capacity, state.foreign, quarantined, state.host)
-        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -51,7 +51,8 @@ async def serve(configured: settings.Settings) -> None:
             found.plans, found.ledger.budget, pinned=found.pinned, now=clock.now(), rules=RULES
         )
         journal = Journal(configured.folder, configured.lane, clock)
-        loop = Loop(found.residents, state, found.device, journal, pool, clock)
+        loop = Loop(found.residents, state, found.device, found.ledger, journal, pool, clock)
+        await loop.watch.round()
         cards = [found.device] if isinstance(found.device, CudaDevice) else []
         sampler = Sampler(cards)
         report = Report(loop, found.ledger, clock, sampler)

@@ -1,8 +1,9 @@
-"""One engine on one device: start it, put it to sleep, end it, and prove what it holds."""
+"""One engine on one device: start it, put it to sleep, end it, and keep what it holds."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import psycopg
@@ -12,17 +13,27 @@ from shared import log
 from shared.db import Pool
 from shared.errors import EngineFailed
 from shared.estimate import Estimate
-from shared.footprint import Footprint, Key, reserve
+from shared.footprint import Footprint, Key, newer, reserve
 from shared.store import footprint as store
-from worker.device import Device, Lingering
+from worker import memory
+from worker.device import Device, DeviceFault, Lingering, Measured
 from worker.engines.base import Engine
 from worker.ledger import Ledger, Refused
 
 RELEASE_WITHIN = 10.0
 """Seconds a dead process group has to give its bytes back; what lingers then is quarantined."""
 GIVEN_BACK = Lingering(0, (), "process")
+LARGER = 1.1
+"""A model that did not fit into its reservation gets so much more for its next start."""
+SHOWN = 0.5
+"""A sleeper that took less than this share of its weights in RAM has it where PSS does not look."""
+OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|no available memory for the cache", re.I)
 
 logger = log.get("resident")
+
+
+class NoRoom(EngineFailed):
+    """The books do not have its bytes; its engine was not touched."""
 
 
 class Resident:
@@ -38,6 +49,7 @@ class Resident:
         estimate: Estimate | None,
         key: Key,
         defaults: dict[str, float | int],
+        known: Footprint | None = None,
     ) -> None:
         self.name = name
         self.engine = engine
@@ -45,69 +57,108 @@ class Resident:
         self.estimate = estimate
         self.defaults = defaults
         """Request parameters for callers who give none."""
+        self.figure: int | None = None
+        """The bytes it was last measured to hold; None: not measured in its present state."""
         self.loaded: int | None = None
         self.peak: int | None = None
         self.requests = 0
         self.suspects = asyncio.Lock()
         """Held by the one request that may find out whether it was what broke the engine."""
         self._key = key
+        self._known = known
         self._device = device
         self._ledger = ledger
         self._pids: list[int] = []
+        self._asleep = False
+
+    @property
+    def held(self) -> int:
+        """The bytes it holds, as far as that is known."""
+        return self.reserved if self.figure is None else self.figure
 
     async def load(self) -> float:
-        """Starts the engine and measures it; returns the seconds that took.
+        """Starts the engine; returns the seconds that took. It is to be measured then.
 
-        Raises EngineFailed; `stop` must follow then.
+        Raises NoRoom, or EngineFailed, after which `stop` must follow.
         """
         self._reserve()
+        self.loaded = self.peak = self.figure = None
         began = time.monotonic()
         await self.engine.start()
         self._pids = self.engine.pids()
-        self.loaded = await self.measure()
         self.requests = 0
         return time.monotonic() - began
 
     async def wake(self) -> float:
-        """Returns the seconds it took; raises EngineFailed."""
+        """Returns the seconds it took; raises NoRoom, or EngineFailed."""
         self._reserve()
         began = time.monotonic()
         await self.engine.wake()
-        await self.measure()
+        self._asleep, self.figure = False, None
         return time.monotonic() - began
 
     async def sleep(self) -> int:
-        """Returns the device bytes it keeps while asleep; raises EngineFailed."""
-        await self.engine.sleep()
-        kept = await self._look() or 0
-        if self.reserved:
-            self._ledger.settle(self.name, kept)
-        return kept
+        """Returns the host bytes it takes for that; raises EngineFailed.
 
-    async def stop(self) -> Lingering:
-        """Ends the process group, waits for its bytes, and closes its line in the books."""
+        What it keeps of the device is to be measured then.
+        """
+        before = await self._host()
+        await self.engine.sleep()
+        self._asleep, self.figure = True, None
+        taken = await self._host() - before
+        weights = 0 if self.estimate is None else self.estimate.weights
+        # Some drivers do not show pinned pages as the process's own.
+        return taken if taken > weights * SHOWN else weights
+
+    async def _host(self) -> int:
+        return (await asyncio.to_thread(memory.held, self.engine.pids())).bytes
+
+    async def stop(self, below: int | None) -> Lingering:
+        """Ends the process group, waits for its bytes, and closes its line in the books.
+
+        `below` is what the device is expected to have in use then, None: not known.
+        """
         pids = self.engine.pids() or self._pids
         await self.engine.stop()
-        self._pids = []
-        left = await self._device.released(pids, RELEASE_WITHIN) if pids else GIVEN_BACK
-        if left.bytes:
-            self._ledger.quarantine(self.name, left.bytes, f"pids {left.pids} are dead")
-        else:
-            self._ledger.release(self.name)
+        left = GIVEN_BACK
+        if self._ledger.held(self.name) is not None:
+            try:
+                left = await self._device.released(pids, RELEASE_WITHIN, below)
+            except DeviceFault as fault:
+                logger.warning("cannot see what it gave back", model=self.name, reason=str(fault))
+                left = Lingering(0, tuple(pids), "unknown")
+            if left.basis == "unknown" and not left.bytes:
+                left = Lingering(self.held, left.pids, "unknown")
+        self._ledger.release(self.name)
+        self._pids, self._asleep, self.figure = [], False, None
         return left
 
-    def clear(self) -> None:
-        """Its quarantined bytes came back."""
-        self._ledger.clear(self.name)
+    def settle(self, found: Measured) -> None:
+        """Books what a measurement found.
 
-    async def measure(self) -> int | None:
-        """Bytes it holds now, None for an engine elsewhere; settled in the ledger."""
-        held = await self._look()
-        if held is not None and self._ledger.held(self.name) is not None:
-            self.peak = max(held, self.peak or 0)
-            line = self._ledger.settle(self.name, held, max(0, self.reserved - held))
-            self.reserved = max(self.reserved, line.reserved)
-        return held
+        Nothing at all is what is found of an engine that died a moment ago. A remainder may show
+        that less is held than was known, but not more: the rise may be somebody else's.
+        """
+        if self._ledger.held(self.name) is None or found.bytes is None:
+            return
+        if not found.bytes and not self._asleep:
+            return
+        bytes = found.bytes
+        if found.basis == "remainder" and self.figure is not None:
+            bytes = min(bytes, self.figure)
+        self.figure = bytes
+        if self._asleep:
+            self._ledger.settle(self.name, bytes)
+            return
+        self.loaded = bytes if self.loaded is None else self.loaded
+        self.peak = max(bytes, self.peak or 0)
+        self.reserved = max(self.reserved, bytes)
+        self._ledger.settle(self.name, bytes, self.reserved - bytes)
+
+    def grow(self, most: int) -> None:
+        """Its start ran out of memory within its reservation: the next one gets more."""
+        self.reserved = max(self.reserved, min(most, int(self.reserved * LARGER)))
+        logger.warning("estimate was too small", model=self.name, reserved=self.reserved)
 
     async def remember(self, pool: Pool | None) -> None:
         """Reserves for the next load what this one took, and keeps that in PostgreSQL."""
@@ -120,7 +171,8 @@ class Resident:
             peak=self.peak,
             requests=self.requests,
         )
-        self.reserved = reserve(self.estimate, taken).bytes
+        self._known = newer(self._known, taken)
+        self.reserved = reserve(self.estimate, self._known).bytes
         if pool is None:
             return
         try:
@@ -133,16 +185,16 @@ class Resident:
             return
         asked = self._ledger.admit(self.name, self.reserved)
         if isinstance(asked, Refused):
-            raise EngineFailed(
+            raise NoRoom(
                 f"{self.name} needs {asked.asked} bytes and {asked.free} are free of"
-                f" {asked.budget}: {asked.reserved} reserved, {asked.quarantined} quarantined."
+                f" {asked.budget}: {asked.reserved} reserved, {asked.quarantined} quarantined,"
+                f" {asked.foreign} used by others."
             )
 
-    async def _look(self) -> int | None:
-        pids = self.engine.pids()
-        if not pids:
-            return None
-        return (await self._device.measure({self.name: pids}))[self.name].bytes
+
+def ran_out(words: str) -> bool:
+    """Whether an engine's last words say that its device had too little memory."""
+    return OUT_OF_MEMORY.search(words) is not None
 
 
 def last_words(error: BaseException) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shared.estimate import Estimate
-from shared.footprint import SETTLED, Footprint, reserve
+from shared.footprint import SETTLED, Footprint, newer, reserve
 
 ESTIMATE = Estimate(
     engine="llamacpp",
@@ -44,3 +44,13 @@ def test_the_first_load_takes_the_estimate() -> None:
 def test_the_next_load_takes_what_was_measured(seen: Footprint, bytes: int, basis: str) -> None:
     taken = reserve(ESTIMATE, seen)
     assert (taken.bytes, taken.basis, taken.estimated) == (bytes, basis, 1800)
+
+
+def test_the_footprint_to_go_by_is_the_newest_that_showed_its_most() -> None:
+    first, brief, full = footprint(200, 250, 3), footprint(200, 210, 1), footprint(200, 300, 99)
+    assert newer(None, brief) == brief
+    assert newer(first, brief) == first
+    assert newer(first, full) == full
+    assert newer(full, first) == full
+    assert newer(full, footprint(200, 280, SETTLED)).peak == 280
+    assert newer(full, footprint(500, 510, 0, weights=7)).weights == 7

@@ -34,7 +34,7 @@ class Books(RuleBasedStateMachine):
             return
         assert self.ledger.snapshot() == before
         assert answer.missing > 0
-        assert answer.possible == (size <= 90 - before.quarantined)
+        assert answer.possible == (size <= 90 - before.quarantined - before.foreign)
 
     @staticmethod
     def had(held: Held | None) -> int:
@@ -69,12 +69,20 @@ class Books(RuleBasedStateMachine):
         assert self.ledger.clear(holder) == 0
         assert self.ledger.snapshot() == after
 
+    @rule(size=st.integers(0, 90))
+    def others(self, size: int) -> None:
+        before = self.ledger.snapshot()
+        self.ledger.others(size)
+        after = self.ledger.snapshot()
+        assert (after.holders, after.quarantines) == (before.holders, before.quarantines)
+
     @invariant()
     def the_books_balance(self) -> None:
         shown = self.ledger.snapshot()
         assert shown.reserved == sum(held.reserved for held in shown.holders)
         assert shown.quarantined == sum(line.bytes for line in shown.quarantines)
-        assert shown.reserved + shown.quarantined + shown.free == shown.budget == 90
+        assert shown.free == max(0, 90 - shown.reserved - shown.quarantined - shown.foreign)
+        assert shown.reserved + shown.quarantined <= shown.budget == 90
         assert shown.over == 0 or shown.free == 0
         lines = [*shown.holders, *shown.quarantines]
         numbers = [shown.free, *(line.over for line in lines)]
@@ -99,12 +107,29 @@ def test_a_refusal_tells_the_numbers() -> None:
         free=6 * GIB,
         reserved=9 * GIB,
         quarantined=GIB,
+        foreign=0,
         budget=16 * GIB,
         possible=True,
     )
     answer = books.admit("phi", 16 * GIB)
     assert isinstance(answer, Refused)
     assert not answer.possible
+
+
+def test_what_foreign_programs_use_is_not_free() -> None:
+    books = Ledger("cuda:0", 16 * GIB)
+    books.admit("llama", 9 * GIB)
+    books.others(5 * GIB)
+    assert books.free() == 2 * GIB
+    answer = books.admit("qwen", 4 * GIB)
+    assert isinstance(answer, Refused)
+    assert (answer.missing, answer.foreign, answer.possible) == (2 * GIB, 5 * GIB, True)
+    books.others(9 * GIB)
+    assert (books.free(), books.snapshot().over) == (0, 0)
+    held = books.settle("llama", 9 * GIB)
+    assert (held.reserved, held.over) == (9 * GIB, 0)
+    books.others(0)
+    assert books.free() == 7 * GIB
 
 
 def test_measuring_corrects_the_reservation() -> None:

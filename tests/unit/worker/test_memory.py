@@ -36,6 +36,7 @@ if os.fork() == 0:
     print(os.getpid(), flush=True)
     signal.pause()
 """
+STAT = "anon 5\nfile 99\ninactive_file 7\nactive_file 20"
 
 
 @pytest.fixture
@@ -120,9 +121,10 @@ def test_what_adds_up_in_smaps_rollup(tmp_path: Path) -> None:
     (tmp_path / "7" / "smaps_rollup").write_text(
         "55d0-7ffe ---p 00000000 00:00 0     [rollup]\n"
         "Rss:                4000 kB\nPss:                3000 kB\nPss_Dirty:          2000 kB\n"
+        "Pss_Anon:           1900 kB\nPss_File:           1000 kB\nPss_Shmem:           100 kB\n"
         "Private_Hugetlb:    2048 kB\nSwap:                900 kB\nSwapPss:             500 kB\n"
     )
-    assert memory.of_process(7, tmp_path) == Held(5548 * 1024, True)
+    assert memory.of_process(7, tmp_path) == Held(5548 * 1024, True, 1000 * 1024)
 
 
 def test_names_with_brackets_and_blanks(tmp_path: Path) -> None:
@@ -172,10 +174,10 @@ def test_v2_takes_the_tightest_up_the_tree(machine: Path, tmp_path: Path) -> Non
     mount(machine, "0::/a/b\n", "/", at, "cgroup2", "rw")
     group(at)
     outer = {"memory__max": str(6 << 30), "memory__high": str(4 << 30)}
-    group(at / "a", **outer, memory__current=str(3 << 30), memory__stat="anon 5\ninactive_file 7")
+    group(at / "a", **outer, memory__current=str(3 << 30), memory__stat=STAT)
     group(at / "a" / "b", memory__max="max", memory__high="max", memory__current="1")
-    assert list(memory.limits(machine)) == [Limit(4 << 30, (3 << 30) - 7)]
-    assert memory.ram(machine) == Ram(4 << 30, (1 << 30) + 7, "cgroup")
+    assert list(memory.limits(machine)) == [Limit(4 << 30, (3 << 30) - 27)]
+    assert memory.ram(machine) == Ram(4 << 30, (1 << 30) + 27, "cgroup")
 
 
 def test_a_group_over_its_limit_has_nothing_left(machine: Path, tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_v1_in_a_container_that_sees_its_host_path(machine: Path, tmp_path: Path
         at,
         memory__limit_in_bytes=str(2 << 30),
         memory__usage_in_bytes=str(1 << 30),
-        memory__stat="cache 9\ntotal_inactive_file 1024",
+        memory__stat="cache 9\ntotal_inactive_file 1000\ntotal_active_file 24",
     )
     assert memory.ram(machine) == Ram(2 << 30, (1 << 30) + 1024, "cgroup")
 

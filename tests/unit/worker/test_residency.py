@@ -171,6 +171,20 @@ class Watched(RuleBasedStateMachine):
         self.feed(Ended(self.now, name, 1, keep))
 
     @precondition(lambda self: self.work is not None)
+    @rule()
+    def lose_room(self) -> None:
+        """A load is not begun after all."""
+        assert self.work is not None
+        if self.work[0] == "load":
+            (_, name), self.work = self.work, None
+            self.bytes[name] = 0
+            self.taken += GIB
+            quarantined = self.device.quarantined
+            taken = self.taken - quarantined
+            self.feed(DeviceBytes(self.now, self.capacity, taken, quarantined, 6 * GIB))
+            self.feed(Stopped(self.now, name))
+
+    @precondition(lambda self: self.work is not None)
     @rule(fails=st.sampled_from([False, False, False, True]))
     def finish(self, fails: bool) -> None:
         assert self.work is not None

@@ -12,6 +12,7 @@ from worker.occasion import (
     LoadAsked,
     Loaded,
     Pin,
+    Planned,
     Stopped,
     UnloadAsked,
     Waiting,
@@ -176,6 +177,35 @@ def test_quarantined_bytes_are_not_available() -> None:
     )
     stage.feed(DeviceBytes(0, 10 * GIB, GIB, 0, 0))
     assert brief(stage.arrive("a")) == ["load a"]
+
+
+def test_what_others_take_drives_nobody_out_and_is_not_begun_in() -> None:
+    stage = Stage({"a": plan(4), "b": plan(4), "c": plan(4)}, 10)
+    stage.load("a")
+    stage.load("b")
+    stage.wait(60)
+    assert stage.feed(DeviceBytes(stage.now, 10 * GIB, 5 * GIB, 0, 0)) == []
+    assert [stage.state(name) for name in "ab"] == ["ready", "ready"]
+    assert brief(stage.arrive("c")) == ["evict a", "evict b", "stop a"]
+
+
+def test_own_bytes_over_the_device_are_mended_whatever_others_use() -> None:
+    stage = Stage({"a": plan(4), "b": plan(4)}, 10)
+    stage.load("a")
+    stage.load("b")
+    stage.feed(DeviceBytes(stage.now, 10 * GIB, 9 * GIB, 0, 0))
+    assert brief(stage.feed(Planned(stage.now, "b", plan(7)))) == ["evict a", "stop a"]
+
+
+def test_a_load_that_lost_its_room_before_it_began_is_decided_anew() -> None:
+    stage = Stage({"a": plan(4), "b": plan(4)}, 10)
+    stage.load("b")
+    assert brief(stage.arrive("a")) == ["load a"]
+    stage.wait(60)
+    assert stage.feed(DeviceBytes(stage.now, 10 * GIB, 4 * GIB, 0, 0)) == []
+    assert brief(stage.feed(Stopped(stage.now, "a"))) == ["evict b", "stop b"]
+    assert brief(stage.finish()) == ["load a"]
+    assert brief(stage.finish()) == ["admit a 1"]
 
 
 def test_a_failed_load_releases_everything_and_its_waiters_get_the_reason() -> None:
