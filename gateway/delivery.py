@@ -26,13 +26,14 @@ async def count_stream(
     exchange: Exchange, reply: Reply, chunks: Chunks, limit: float, counts: Counts
 ) -> None:
     """`stream`, counted."""
-    model = (reply.task.model,)
+    name = exchange.model or reply.task.model
+    model = (name,)
     items = await stream(
         exchange, reply, chunks, limit, lambda seconds: counts.first.observe(seconds, model)
     )
     counts.items.add(items, model)
     if chunks.usage is not None:
-        counts.add_tokens(reply.task.model, chunks.usage)
+        counts.add_tokens(name, chunks.usage)
 
 
 async def stream(

@@ -270,7 +270,7 @@ class Dispatch:
         self._seconds[reply.task.model] = before + (seconds - before) * 0.1
 
     def _expected_wait(self, entry: Entry, waiting: int) -> float:
-        seconds = self._seconds.get(entry.name, 1.0) / 2
+        seconds = self._seconds.get(entry.base, 1.0) / 2
         return min(60.0, max(1.0, round(waiting * seconds / entry.model.parallel)))
 
     async def _tick(self) -> None:

@@ -1,5 +1,8 @@
 """Which model answers: `model: "auto"`, and fallbacks. Pure; every choice comes with its reason.
 
+`auto` chooses among base models; adapters are chosen among only where a caller names them. An
+adapter stands as its base does, and has its base's fallbacks.
+
 1. What cannot answer is out: another kind, not open to auto, failed, no images, no audio, a context
    that is too short. Nothing left: an error that names what was missing.
 2. Of the rest, those that declare tools or code, where the request has them, if there are any.
@@ -56,13 +59,13 @@ def choose(
 
     Raises ModelNotFound, UnsupportedValue or ContextLengthExceeded when nothing is left.
     """
-    named = {catalog.find(name).name for name in among}
+    named = {entry.name: entry for entry in map(catalog.find, among)}
     left = [
         entry
-        for entry in catalog
+        for entry in (named.values() if named else catalog)
         if entry.model.kind == "chat"
-        and (entry.name in named if named else entry.model.auto)
-        and states.get(entry.name) != "failed"
+        and (entry.model.auto or named)
+        and states.get(entry.base) != "failed"
         and permits(entry)
     ]
     if not left:
@@ -113,7 +116,7 @@ def by_quality(
     left: list[Entry], asked: Quality, states: Mapping[str, str]
 ) -> tuple[list[Entry], str]:
     """Rule 4."""
-    resident = [entry for entry in left if states.get(entry.name) == "ready"]
+    resident = [entry for entry in left if states.get(entry.base) == "ready"]
     if asked == "best" or not resident:
         top = max(entry.model.quality for entry in left)
         why = "best quality" if asked == "best" else f"quality {top}, none is loaded"
@@ -131,12 +134,12 @@ def stand_in(
     permits: Callable[[Entry], bool] = anything,
 ) -> Route | None:
     """The first permitted fallback that can answer while `entry` cannot; None: keep `entry`."""
-    state = states.get(entry.name)
+    state = states.get(entry.base)
     if state is not None and state != "failed":
         return None
     for name in entry.model.fallbacks:
         other = catalog.find(name)
-        if states.get(other.name) not in (None, "failed") and permits(other):
+        if states.get(other.base) not in (None, "failed") and permits(other):
             why = "failed" if state == "failed" else "has no worker"
             return Route(other, f"{other.name}; {entry.name} {why}")
     return None

@@ -1,12 +1,21 @@
-"""The models the hub serves, by name and alias. Pure: built from the settings."""
+"""The models the hub serves, by name and alias, and the adapters on them, which come and go.
+
+Pure: built from the settings; whoever learns of an adapter that the settings do not list tells it
+to `adapt` and `forget`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from shared.errors import ModelNotFound
 from shared.settings import PREFIX, Model, SettingsError, check_names
+from shared.wire.task import Adapter
+
+MOST_ADAPTERS = 10_000
+"""Of all models together."""
 
 
 class Entry(NamedTuple):
@@ -17,8 +26,8 @@ class Entry(NamedTuple):
     base: str
     """The model whose engine answers and in whose queue requests wait; `name` itself, or, for an
     adapter, the model it was made for."""
-    adapter: str | None = None
-    """What the engine knows the adapter by."""
+    adapter: Adapter | None = None
+    """The version of the adapter that answers who asks now."""
 
 
 class Catalog:
@@ -28,9 +37,14 @@ class Catalog:
         check_names(models)
         self._entries = {name: Entry(name, model, name) for name, model in models.items()}
         self._names = dict(self._entries)
+        self._adapters: dict[str, Entry] = {}
         for entry in self._entries.values():
             for alias in entry.model.aliases:
                 self._names[alias] = entry
+        for entry in self._entries.values():
+            for name, path in entry.model.adapters.items():
+                self.adapt(entry.name, name, path)
+        self._listed = frozenset(self._adapters)
         for entry in self._entries.values():
             for fallback in entry.model.fallbacks:
                 if fallback not in self._names:
@@ -41,11 +55,16 @@ class Catalog:
                     )
 
     def __iter__(self) -> Iterator[Entry]:
+        """The base models: those that have an engine of their own."""
         return iter(self._entries.values())
 
     def __contains__(self, name: str) -> bool:
-        """Whether it is the name or the alias of a model."""
+        """Whether it is the name or the alias of a model, or the name of an adapter."""
         return name in self._names
+
+    def named(self) -> Iterator[Entry]:
+        """Every model callers can name: the base models, then the adapters."""
+        return chain(list(self._entries.values()), list(self._adapters.values()))
 
     def find(self, name: str) -> Entry:
         """The model behind a name or alias; raises ModelNotFound."""
@@ -57,8 +76,33 @@ class Catalog:
                 param="model",
             ) from None
 
+    def adapt(self, base: str, name: str, path: str, version: int = 1) -> Entry:
+        """Offer an adapter on `base` as `name`, or another version of one that is offered.
+
+        Who asked before keeps the version of then. Raises ValueError for a name that is taken or
+        a model that takes no adapters.
+        """
+        entry = self._entries.get(base)
+        if entry is None or entry.model.kind != "chat":
+            raise ValueError(f"{base!r} is no model that an adapter could be made for")
+        known = self._adapters.get(name)
+        if not name.strip() or (name in self._names and (known is None or known.base != base)):
+            raise ValueError(f"the name {name!r} is empty or taken")
+        if known is None and len(self._adapters) >= MOST_ADAPTERS:
+            raise ValueError(f"there are {MOST_ADAPTERS} adapters already")
+        adapted = Entry(name, entry.model, base, Adapter(versioned(name, version), path))
+        self._adapters[name] = self._names[name] = adapted
+        return adapted
+
+    def forget(self, name: str) -> None:
+        """Offer an adapter no longer; idempotent. Raises ValueError for one of the settings."""
+        if name in self._listed:
+            raise ValueError(f"the adapter {name!r} is in the settings")
+        if self._adapters.pop(name, None) is not None:
+            del self._names[name]
+
     def lane(self, lane: str) -> list[Entry]:
-        """The models one worker serves."""
+        """The base models one worker serves."""
         return [entry for entry in self._entries.values() if entry.model.lane == lane]
 
     def served(self, lane: str) -> list[Entry]:
@@ -71,3 +115,8 @@ class Catalog:
                 f" Lanes of the models: {lanes}."
             )
         return found
+
+
+def versioned(name: str, version: int = 1) -> str:
+    """What engines know one version of an adapter by."""
+    return f"{name}@{version}"

@@ -84,7 +84,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """embedding: whose token ids an array of integers holds."""
     adapters: dict[str, str] = {}
     """LoRA adapters by the name they are asked for: a peft folder, or for llamacpp a GGUF file,
-    absolute or relative to <home>/models. A new version has a new name."""
+    absolute or relative to <home>/models. A new version has a new path."""
+    loaded_adapters: int = 16
+    """Adapters its engine has loaded at once; others are loaded when they are asked for."""
     aliases: tuple[str, ...] = ()
     """Other names callers may use for it."""
     fallbacks: tuple[str, ...] = ()

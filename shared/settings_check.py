@@ -24,6 +24,7 @@ RANGES = (
     ("threads", 1, 1024),
     ("tensor_parallel", 1, 64),
     ("max_loras", 1, 256),
+    ("loaded_adapters", 1, 1024),
     ("quality", 1, 10),
 )
 
@@ -146,15 +147,22 @@ def check_upstream(name: str, engine: str, url: str) -> None:
 
 
 def check_names(models: Mapping[str, Model]) -> None:
-    """A name or alias belongs to one model."""
+    """A name belongs to one model, as its own, as an alias or as one of its adapters."""
     taken = set(models)
     for name, model in models.items():
-        for alias in model.aliases:
-            if not alias.strip():
-                raise SettingsError(f"models.{name}.aliases: an alias is empty")
-            if alias in taken:
-                raise SettingsError(f"models.{name}.aliases: {alias!r} is taken")
-            taken.add(alias)
+        for key, what, others in (
+            ("aliases", "an alias", model.aliases),
+            ("adapters", "an adapter's name", model.adapters),
+        ):
+            for other in others:
+                if not other.strip():
+                    raise SettingsError(f"models.{name}.{key}: {what} is empty")
+                if other in taken:
+                    raise SettingsError(f"models.{name}.{key}: {other!r} is taken")
+                taken.add(other)
+        for adapter, path in model.adapters.items():
+            if not path.strip():
+                raise SettingsError(f"models.{name}.adapters: {adapter!r} has no path")
 
 
 def expand(home: str) -> Path:

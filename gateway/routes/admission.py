@@ -83,8 +83,9 @@ class Admission:
         return route.entry
 
     def fingerprint(self, entry: Entry) -> str:
-        """Changes when the model's settings do."""
-        return self._fingerprints[entry.name]
+        """Changes when the model's settings do, and with each version of an adapter."""
+        base = self._fingerprints[entry.base]
+        return base if entry.adapter is None else adapted(base, entry.adapter.name)
 
 
 def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
@@ -98,9 +99,15 @@ def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
 
 
 def fingerprint(entry: Entry) -> str:
+    """Of a base model."""
     settings = redact("model", msgspec.to_builtins(entry.model))
     digest = hashlib.sha256(msgspec.json.encode([entry.name, settings], order="sorted"))
     return f"fp_{digest.hexdigest()[:10]}"
+
+
+def adapted(base: str, version: str) -> str:
+    """The fingerprint of a version of an adapter, given its base's."""
+    return f"fp_{hashlib.sha256(f'{base} {version}'.encode()).hexdigest()[:10]}"
 
 
 def service_class(exchange: Exchange, tier: str | None) -> Class:

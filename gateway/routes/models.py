@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.exchange import JSON, Exchange
 from gateway.routes.admission import permits
-from shared.catalog import Catalog
+from shared.catalog import Catalog, Entry
 from shared.errors import ModelNotAllowed
 from shared.wire.openai.model import ModelList, ModelObject
 
@@ -30,8 +30,8 @@ class ModelRoute:
 
     async def _list(self, exchange: Exchange) -> None:
         data = [
-            ModelObject(id=entry.name, created=self._created)
-            for entry in self._catalog
+            self._told(entry)
+            for entry in self._catalog.named()
             if permits(self._catalog, exchange.account, entry)
         ]
         await exchange.respond(200, msgspec.json.encode(ModelList(data=data)), JSON)
@@ -40,5 +40,11 @@ class ModelRoute:
         entry = self._catalog.find(name)
         if not permits(self._catalog, exchange.account, entry):
             raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
-        found = ModelObject(id=entry.name, created=self._created)
-        await exchange.respond(200, msgspec.json.encode(found), JSON)
+        await exchange.respond(200, msgspec.json.encode(self._told(entry)), JSON)
+
+    def _told(self, entry: Entry) -> ModelObject:
+        if entry.adapter is None:
+            return ModelObject(id=entry.name, created=self._created)
+        return ModelObject(
+            id=entry.name, created=self._created, root=entry.base, parent=entry.base
+        )

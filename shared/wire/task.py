@@ -10,11 +10,22 @@ Kind = Literal["chat", "completion", "embedding"]
 Class = Literal["interactive", "standard", "batch"]
 
 
+class Adapter(msgspec.Struct, array_like=True, frozen=True):
+    """One version of a LoRA adapter.
+
+    Engines know it by `name`, which means the same weights for ever; `path` is a folder or a file,
+    absolute or relative to <home>/models.
+    """
+
+    name: str
+    path: str
+
+
 class Task(msgspec.Struct, array_like=True, frozen=True):
     """One request, validated by the gateway.
 
-    `model` is the base model, whose queue it waits in, and `adapter` the LoRA adapter on it that
-    was asked for. `body` is the client's JSON as it came. `gateway` names the reply stream and
+    `model` is the base model, whose queue it waits in, and `adapter` the version of a LoRA
+    adapter on it that answers, whatever its public name comes to mean meanwhile. `body` is the client's JSON as it came. `gateway` names the reply stream and
     `stream` the request on it. `streamed` asks for items as they appear, otherwise for one Answer.
     `deadline_ms` is wall-clock epoch milliseconds.
     """
@@ -29,7 +40,7 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
     key: str
     service: Class
     deadline_ms: int
-    adapter: str | None = None
+    adapter: Adapter | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -12,6 +12,10 @@ class ModelObject(msgspec.Struct, kw_only=True):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "aihub"
+    root: str | msgspec.UnsetType = msgspec.UNSET
+    """An adapter's base model."""
+    parent: str | msgspec.UnsetType = msgspec.UNSET
+    """An adapter's base model; both are absent for a base model."""
 
 
 class ModelList(msgspec.Struct, kw_only=True):
