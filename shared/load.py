@@ -63,10 +63,14 @@ def weights_path(name: str, model: Model, settings: Settings) -> Path:
     return path
 
 
-def load_of(model: Model, settings: Settings) -> Load:
-    """The load that a catalog entry asks for. Raises WeightsError, also for unreadable adapters."""
+def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
+    """The load that a catalog entry asks for. Raises WeightsError, also for unreadable adapters.
+
+    `lenient`: those count nothing, for an engine that does without them.
+    """
     folder = settings.folder / "models"
-    paths = [folder / Path(path).expanduser() for path in model.adapters.values()]
+    first = list(model.adapters.values())[: model.loaded_adapters]
+    paths = [folder / Path(path).expanduser() for path in first]
     if model.engine == "llamacpp":
         return Load(
             engine="llamacpp",
@@ -75,7 +79,7 @@ def load_of(model: Model, settings: Settings) -> Load:
             parallel=model.parallel,
             embedding=model.kind == "embedding",
             step=max(PREFILL_STEP, model.parallel),
-            adapters=sum(read_adapter(path) for path in paths),
+            adapters=sum(adapter_bytes(path, lenient=lenient) for path in paths),
         )
     if model.engine != "vllm":
         raise WeightsError(f"How much the engine {model.engine} holds is not known.")
@@ -96,6 +100,15 @@ def load_of(model: Model, settings: Settings) -> Load:
         lora_rank=model.max_lora_rank or LORA_RANK,
         split=model.tensor_parallel,
     )
+
+
+def adapter_bytes(path: Path, *, lenient: bool) -> int:
+    try:
+        return read_adapter(path)
+    except WeightsError:
+        if not lenient:
+            raise
+        return 0
 
 
 def hub_folder(name: str) -> Path | None:

@@ -122,6 +122,7 @@ class ChoiceRun:
                 body=body,
                 resume="".join(self._raw),
                 pieces=self._pieces + len(self._raw),
+                adapter=self._request.adapter,
             )
             return await engine.generate(generation, self)
         except EngineLost as error:

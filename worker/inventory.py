@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.size import parse_size
 from shared.store import footprint as store
 from shared.weights import WeightsError, read
+from worker.adapting import adapting
 from worker.cpu import CpuDevice
 from worker.cuda import CudaDevice, open_cuda
 from worker.device import Device
@@ -57,6 +58,11 @@ async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inven
     entries = catalog.served(settings.lane)
     for entry in entries:
         residents[entry.name] = resident = await make(settings, entry, device, ledger, pool)
+        if resident.engine.can_adapt:
+            listed = [
+                one.adapter for one in catalog.named() if one.base == entry.name and one.adapter
+            ]
+            resident.adapting = adapting(entry.model, settings, tuple(listed))
         plans[entry.name] = plan(entry, resident)
     pinned = frozenset(entry.name for entry in entries if entry.model.pin)
     return Inventory(device, ledger, residents, plans, pinned)
@@ -90,7 +96,7 @@ def expect(settings: Settings, entry: Entry) -> Estimate | None:
         return None
     try:
         weights = read(weights_path(entry.name, entry.model, settings))
-        return estimate(weights, load_of(entry.model, settings))
+        return estimate(weights, load_of(entry.model, settings, lenient=True))
     except WeightsError as error:
         logger.error("no estimate, its load will fail", model=entry.name, error=str(error))
         return None

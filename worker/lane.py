@@ -28,7 +28,7 @@ from shared.settings import Settings
 from shared.wire.event import Cancel, Order, Position, Resend, decode_control
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
-from worker.loop import Grant, Loop
+from worker.loop import NO_RUN, Grant, Loop
 from worker.order import Orders
 from worker.presence import Presence
 from worker.report import Report
@@ -41,8 +41,6 @@ BEAT_GAP = 0.2
 """Seconds between two heartbeats at least."""
 REFUSED_AT_ONCE = 256
 """Jobs taken off a queue in one call to be refused."""
-NO_RUN = -1
-"""The run of an engine that those who are refused have a place in."""
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 

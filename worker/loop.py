@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from shared import log
 from shared.clock import Clock
 from shared.db import Pool
@@ -17,6 +19,9 @@ from shared.errors import HubError, InvalidValue, ModelUnavailable
 from shared.wire.task import Class
 from worker import device as hardware
 from worker import effect, occasion
+from worker.adapter_bytes import AdapterBytes
+from worker.adapters import Adapters
+from worker.adapting import Adapting
 from worker.effect import Effect
 from worker.engines.base import Engine
 from worker.journal import Journal
@@ -28,6 +33,8 @@ from worker.resident import Resident, last_words
 from worker.scheduler import decide
 from worker.watch import Watch
 
+NO_RUN = -1
+"""The run of an engine that void grants have a place in."""
 NEVER = ("too_large", "pinned_over_budget")
 """Refusals that asking again later will not change."""
 
@@ -86,6 +93,14 @@ class Loop:
         self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parked = dict.fromkeys(residents, 0)
+        self._stays: dict[str, Grant] = {}
+        """The place that those who are parked keep together."""
+        self.adapters = {
+            name: self._adapters(resident, resident.adapting)
+            for name, resident in residents.items()
+            if resident.adapting is not None
+        }
         self._refused: dict[str, HubError] = {}
         """The last refusal of each model, for who asked for it."""
 
@@ -155,6 +170,41 @@ class Loop:
     def give_back(self, model: str, count: int) -> None:
         """Requests that were admitted and could not be taken from the queue after all."""
         self.post(occasion.Ended(self.now, model, count, None, answered=False))
+
+    def park(self, grant: Grant) -> Grant:
+        """Its request waits for an adapter and gives its place to others; a void one for it.
+
+        The first of those who are parked keeps its place, and the model has one more as long as
+        any is: so it is not idle, and the others have as many places as ever.
+        """
+        model = grant.model
+        stays = self._stays.get(model)
+        self._parked[model] += 1
+        if stays is None or stays.run != self._runs[model]:
+            self._stays[model] = grant
+            if stays is None:
+                self._give_places(model, 1)
+        else:
+            self.end(grant, answered=False)
+        return Grant(model, NO_RUN)
+
+    def unpark(self, model: str) -> None:
+        self._parked[model] -= 1
+        if not self._parked[model]:
+            self._give_places(model, -1)
+            self.end(self._stays.pop(model), answered=False)
+
+    def _give_places(self, model: str, more: int) -> None:
+        plan = self.slot(model).plan
+        self.post(occasion.Planned(self.now, model, replace(plan, places=plan.places + more)))
+
+    def _adapters(self, resident: Resident, adapting: Adapting) -> Adapters:
+        def replan(size: int) -> None:
+            plan = replace(self.slot(resident.name).plan, size=size)
+            self.post(occasion.Planned(self.now, resident.name, plan))
+
+        bytes = AdapterBytes(resident, lambda: self.state.free, replan)
+        return Adapters(resident.engine, adapting, bytes, self._spawn, self._clock)
 
     async def engine(self, grant: Grant, service: Class) -> tuple[Grant, Engine]:
         """The engine behind a grant; when it died since, its next run, after waiting in line.
@@ -247,14 +297,23 @@ class Loop:
         if self._port is not None:
             self._port.refuse(order.model, error)
 
+    async def prepare(self, model: str) -> None:
+        """An engine is about to start: it may be told of its adapters before."""
+        if model in self.adapters:
+            await self.adapters[model].prepare()
+
     def begun(self, model: str) -> None:
         """A run of an engine begins; it is watched to its end."""
         self._runs[model] += 1
         self._spawn(self._watch_engine(self.residents[model], self._runs[model]))
+        if model in self.adapters:
+            self.adapters[model].began()
 
     def over(self, model: str) -> None:
         """A run is over, and every place in it void."""
         self._runs[model] += 1
+        if model in self.adapters:
+            self.adapters[model].ended()
 
     async def _watch_engine(self, resident: Resident, run: int) -> None:
         await resident.engine.ended()

@@ -21,6 +21,9 @@ logger = log.get("operations")
 class Runs(Owner, Protocol):
     """Who decides, and knows which run of an engine is the present one."""
 
+    async def prepare(self, model: str) -> None:
+        """An engine is about to start."""
+
     def begun(self, model: str) -> None:
         """A run begins: its engine answers, and may die from now on."""
 
@@ -46,6 +49,7 @@ class Operations:
         resident, runs = self._residents[model], self._runs
         foreign = runs.state.foreign
         await self._watch.round()
+        await runs.prepare(model)
         try:
             seconds = await resident.load()
         except NoRoom as error:

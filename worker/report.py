@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from shared.clock import Clock
-from shared.wire.node import DeviceReport, ModelReport, Note
+from shared.wire.node import AdapterState, DeviceReport, ModelReport, Note
 from worker.cuda import CudaDevice
 from worker.decision import Decision
 from worker.gpu import Sample
@@ -89,7 +89,12 @@ class Report:
             held=self._held(name),
             why=slot.why,
             retry_ms=self._wall_ms(slot.retry_at) if slot.state == "failed" else 0,
+            adapters=self._adapters(name),
         )
+
+    def _adapters(self, name: str) -> dict[str, AdapterState]:
+        adapters = self._loop.adapters.get(name)
+        return adapters.states() if adapters is not None else {}
 
     def _held(self, name: str) -> str:
         """What a model that somebody wants waits for before it loads."""

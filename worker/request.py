@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from shared import log
 from shared.clock import Clock
-from shared.errors import EngineFailed, HubError, RequestTimeout
+from shared.errors import EngineFailed, HubError, RequestTimeout, UnsupportedValue
 from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.wire.event import (
@@ -18,6 +18,7 @@ from shared.wire.event import (
     Position,
     Where,
 )
+from worker.adapters import Lease
 from worker.engines.base import Engine, Pausable
 from worker.loop import Grant, Loop
 
@@ -52,7 +53,8 @@ class Request:
         self.over = False
         self._loop = loop
         self._grant = grant
-        self._return: asyncio.Task[tuple[Grant, Engine]] | None = None
+        self._lease: Lease | None = None
+        self._return: asyncio.Task[Engine] | None = None
         self._writer = writer
         self._clock = clock
         self._worker = worker
@@ -71,6 +73,12 @@ class Request:
         return self._loop.residents[self.claimed.task.model].defaults
 
     @property
+    def adapter(self) -> str | None:
+        """What its engine knows the adapter by that was asked for."""
+        adapter = self.claimed.task.adapter
+        return adapter.name if adapter is not None else None
+
+    @property
     def suspects(self) -> asyncio.Lock:
         """Held by the one request that may find out whether it was what broke the engine."""
         return self._loop.residents[self.claimed.task.model].suspects
@@ -81,14 +89,36 @@ class Request:
         Raises ModelUnavailable when the model does not come back.
         """
         if self._return is None:
-            service = self.claimed.task.service
-            self._return = asyncio.create_task(self._loop.engine(self._grant, service))
+            self._return = asyncio.create_task(self._sit())
         returning = self._return
         try:
-            self._grant, engine = await asyncio.shield(returning)
+            engine = await asyncio.shield(returning)
         finally:
             if returning.done() and self._return is returning:
                 self._return = None
+        return engine
+
+    async def _sit(self) -> Engine:
+        """A place in the engine, with a lease of the adapter that was asked for.
+
+        While the adapter is loaded the place is somebody else's.
+        """
+        task, loop = self.claimed.task, self._loop
+        self._grant, engine = await loop.engine(self._grant, task.service)
+        if task.adapter is None:
+            return engine
+        adapters = loop.adapters.get(task.model)
+        if adapters is None:
+            raise UnsupportedValue("The engine of this model takes no adapters.", param="model")
+        while self._lease is None or not self._lease.valid:
+            self._lease = adapters.take(task.adapter)
+            if self._lease is None:
+                self._grant = loop.park(self._grant)
+                try:
+                    self._lease = await adapters.wait(task.adapter)
+                    self._grant, engine = await loop.engine(self._grant, task.service)
+                finally:
+                    loop.unpark(task.model)
         return engine
 
     async def leave(self) -> None:
@@ -96,6 +126,8 @@ class Request:
         if self._return is not None:
             self._return.cancel()
             await asyncio.gather(self._return, return_exceptions=True)
+        if self._lease is not None:
+            self._lease.release()
         answered = self.reason is None or self.over
         self._loop.end(self._grant, self.keep_alive, answered=answered)
 

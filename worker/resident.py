@@ -16,6 +16,7 @@ from shared.estimate import Estimate
 from shared.footprint import Footprint, Key, newer, reserve
 from shared.store import footprint as store
 from worker import memory
+from worker.adapting import Adapting
 from worker.device import Device, DeviceFault, Lingering, Measured
 from worker.engines.base import Engine
 from worker.ledger import Ledger, Refused
@@ -59,6 +60,10 @@ class Resident:
         """Request parameters for callers who give none."""
         self.figure: int | None = None
         """The bytes it was last measured to hold; None: not measured in its present state."""
+        self.adapting: Adapting | None = None
+        """None: its engine takes no adapters."""
+        self.adapters = 0
+        """Bytes of adapters beyond those that the estimate holds."""
         self.loaded: int | None = None
         self.peak: int | None = None
         self.requests = 0
@@ -70,6 +75,8 @@ class Resident:
         self._ledger = ledger
         self._pids: list[int] = []
         self._asleep = False
+        self._most_adapters = 0
+        self._doubled = False
 
     @property
     def held(self) -> int:
@@ -87,6 +94,7 @@ class Resident:
         await self.engine.start()
         self._pids = self.engine.pids()
         self.requests = 0
+        self._most_adapters = self.adapters
         return time.monotonic() - began
 
     async def wake(self) -> float:
@@ -118,6 +126,7 @@ class Resident:
 
         `below` is what the device is expected to have in use then, None: not known.
         """
+        self.single()
         pids = self.engine.pids() or self._pids
         await self.engine.stop()
         left = GIVEN_BACK
@@ -147,6 +156,9 @@ class Resident:
         if found.basis == "remainder" and self.figure is not None:
             bytes = min(bytes, self.figure)
         self.figure = bytes
+        if self._doubled:
+            # What one of two takes is not to be told.
+            return
         if self._asleep:
             self._ledger.settle(self.name, bytes)
             return
@@ -160,13 +172,36 @@ class Resident:
         self.reserved = max(self.reserved, min(most, int(self.reserved * LARGER)))
         logger.warning("estimate was too small", model=self.name, reserved=self.reserved)
 
+    def adapt(self, more: int) -> None:
+        """Reserves so many bytes more for adapters, or fewer; the caller knows of their room."""
+        self.adapters += more
+        self._most_adapters = max(self._most_adapters, self.adapters)
+        self.reserved += more
+        line = self._ledger.held(self.name)
+        if line is not None and line.measured is not None:
+            self._ledger.settle(self.name, line.measured, max(0, self.reserved - line.measured))
+        elif line is not None:
+            self._ledger.admit(self.name, self.reserved)
+
+    def double(self) -> bool:
+        """Reserves as much again for a second process; False: there is no room."""
+        asked = self._ledger.admit(successor(self.name), self.reserved)
+        self._doubled = not isinstance(asked, Refused)
+        return self._doubled
+
+    def single(self) -> None:
+        """The second process is gone. Idempotent."""
+        self._doubled = False
+        self._ledger.release(successor(self.name))
+
     async def remember(self, pool: Pool | None) -> None:
         """Reserves for the next load what this one took, and keeps that in PostgreSQL."""
+        self.reserved, self.adapters = self.reserved - self.adapters, 0
         if self.estimate is None or self.loaded is None or self.peak is None:
             return
         taken = Footprint(
             weights=self.estimate.weights,
-            adapters=self.estimate.adapters,
+            adapters=self.estimate.adapters + self._most_adapters,
             loaded=self.loaded,
             peak=self.peak,
             requests=self.requests,
@@ -195,6 +230,11 @@ class Resident:
 def ran_out(words: str) -> bool:
     """Whether an engine's last words say that its device had too little memory."""
     return OUT_OF_MEMORY.search(words) is not None
+
+
+def successor(name: str) -> str:
+    """The line in the books of a second process."""
+    return f"{name} (successor)"
 
 
 def last_words(error: BaseException) -> str:

@@ -45,6 +45,4 @@ class ModelRoute:
     def _told(self, entry: Entry) -> ModelObject:
         if entry.adapter is None:
             return ModelObject(id=entry.name, created=self._created)
-        return ModelObject(
-            id=entry.name, created=self._created, root=entry.base, parent=entry.base
-        )
+        return ModelObject(id=entry.name, created=self._created, root=entry.base, parent=entry.base)

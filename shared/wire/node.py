@@ -53,7 +53,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     retry_ms: int = 0
     """failed: when it may be tried again."""
     adapters: dict[str, AdapterState] = {}
-    """Those that its engine has."""
+    """Those that its engine has, gets or could not get, by name and version."""
 
 
 class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -24,10 +24,11 @@ class Adapter(msgspec.Struct, array_like=True, frozen=True):
 class Task(msgspec.Struct, array_like=True, frozen=True):
     """One request, validated by the gateway.
 
-    `model` is the base model, whose queue it waits in, and `adapter` the version of a LoRA
-    adapter on it that answers, whatever its public name comes to mean meanwhile. `body` is the client's JSON as it came. `gateway` names the reply stream and
-    `stream` the request on it. `streamed` asks for items as they appear, otherwise for one Answer.
-    `deadline_ms` is wall-clock epoch milliseconds.
+    `model` is the base model, whose queue it waits in, and `adapter` the version of a LoRA adapter
+    on it that answers, whatever the adapter's public name comes to mean meanwhile. `body` is the
+    client's JSON as it came. `gateway` names the reply stream and `stream` the request on it.
+    `streamed` asks for items as they appear, otherwise for one Answer. `deadline_ms` is wall-clock
+    epoch milliseconds.
     """
 
     id: str

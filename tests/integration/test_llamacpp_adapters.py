@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.errors import EngineFailed, InvalidValue, ModelUnavailable, UnsupportedValue
+from shared.errors import InvalidValue, ModelUnavailable, UnsupportedValue
 from shared.settings import DEFAULT_MODELS, Settings
 from tests import adapters, models
 from tests.unit.worker.engines.recorder import Recorder
@@ -188,6 +188,34 @@ async def test_what_does_not_fit_changes_nothing(
     assert (chat.pid == pid) == double
 
 
+async def test_one_of_several_is_broken(chat: LlamaCpp, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF but no adapter")
+    paths = {"one": str(home / "one"), "bad": str(tmp_path / "broken.gguf")}
+    errors = await chat.load_adapters(paths)
+    assert list(errors) == ["bad"]
+    assert await say(chat, "one") != await say(chat)
+    await chat.stop()
+    (tmp_path / "two.gguf").write_bytes(b"GGUF but no adapter")
+    assert await chat.load_adapters({"two": str(tmp_path / "two.gguf")}) == {}
+    await chat.start()
+    assert await say(chat)
+    with pytest.raises(ModelUnavailable, match="not loaded"):
+        await say(chat, "two")
+
+
+async def test_several_take_one_successor(chat: LlamaCpp, home: Path) -> None:
+    chat.may_double = lambda: True
+    first = chat.pid
+    _, task = await begun(chat)
+    assert await chat.load_adapters({name: str(home / name) for name in ("one", "two")}) == {}
+    assert sorted(chat.pids()) == sorted({first, chat.pid})
+    single = asyncio.create_task(chat.single())
+    await say(chat, "two")
+    assert not single.done() or task.done()
+    await asyncio.gather(task, single)
+    assert chat.pids() == [chat.pid]
+
+
 async def test_stop_while_an_adapter_loads(home: Path) -> None:
     for double in (True, False):
         made = engine(home)
@@ -205,17 +233,18 @@ async def test_stop_while_an_adapter_loads(home: Path) -> None:
         assert made.pids() == []
 
 
-async def test_listed_in_the_settings(home: Path) -> None:
-    made = engine(home, adapters={"one": str(home / "one")})
+async def test_loaded_before_the_start(home: Path) -> None:
+    made = engine(home)
+    paths = {name: str(home / name) for name in ("one", "none", "two")}
+    errors = await made.load_adapters(paths)
+    assert list(errors) == ["none"]
+    assert "adapter_config.json: No such file" in str(errors["none"])
     await made.start()
     pid = made.pid
-    await made.load_adapter("one", str(home / "one"))
+    assert list(await made.load_adapters(paths)) == ["none"]
     assert made.pid == pid
-    assert await say(made, "one") != await say(made)
+    assert len({await say(made, adapter) for adapter in (None, "one", "two")}) == 3
     await made.stop()
-    missing = engine(home, adapters={"none": str(home / "none")})
-    with pytest.raises(EngineFailed, match=r"The adapter none of smollm2-135m-instruct"):
-        await missing.start()
     embedding = LlamaCpp(
         models.EMBEDDING, DEFAULT_MODELS[models.EMBEDDING], Settings(home=str(home))
     )

@@ -5,7 +5,8 @@ An engine knows nothing of jobs, gateways or Redis: it turns one Generation into
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import msgspec
 
@@ -126,6 +127,23 @@ class Engine(Protocol):
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         """One unit-length vector per input, in order."""
+
+
+@runtime_checkable
+class Successive(Protocol):
+    """An Engine that begins a new process for new adapters: several are as dear as one."""
+
+    may_double: Callable[[], bool]
+    """Whether the device has room for two processes at once now; then no request waits."""
+
+    async def load_adapters(self, paths: Mapping[str, str]) -> Mapping[str, Exception]:
+        """`load_adapter` for each; the errors of those that were not loaded. Raises EngineLost.
+
+        An engine that does not run gets them with its start.
+        """
+
+    async def single(self) -> None:
+        """Returns when one process is left."""
 
 
 class Sleepless:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
 from worker.engines import shape
-from worker.engines.base import Generation, Sink, Sleepless
+from worker.engines.base import EngineLost, Generation, Sink, Sleepless
 from worker.engines.chunks import ChunkReader
 from worker.engines.embedding import Embedder
 from worker.engines.llamacpp_conversion import prepare
@@ -77,12 +77,14 @@ class LlamaCpp(Sleepless):
 
     async def start(self) -> None:
         self._embedder.check_files()
-        for name, path in self._model.adapters.items():
-            try:
-                await self._prepare(name, path)
-            except HubError as error:
-                raise EngineFailed(f"The adapter {name} of {self._name}: {error}") from error
-        await self._servers.start(self._adapters)
+        try:
+            await self._servers.start(dict(self._adapters))
+        except EngineFailed:
+            if not self._adapters:
+                raise
+            logger.warning("started without its adapters", model=self._name)
+            self._forget(list(self._adapters))
+            await self._servers.start({})
 
     async def stop(self) -> None:
         await self._servers.stop()
@@ -93,20 +95,31 @@ class LlamaCpp(Sleepless):
     async def load_adapter(self, name: str, path: str) -> None:
         if not self.can_adapt:
             raise UnsupportedValue("An embedding model takes no adapters.", param="model")
+        errors = await self.load_adapters({name: path})
+        if name in errors:
+            raise errors[name]
+
+    async def load_adapters(self, paths: Mapping[str, str]) -> dict[str, Exception]:
         async with self._adapting:
-            await self._prepare(name, path)
-            if self._servers.current.adapters.get(name) == self._adapters[name]:
-                return
-            try:
-                await self._servers.switch(dict(self._adapters), self.may_double)
-            except EngineFailed as error:
-                await self.unload_adapter(name)
-                raise InvalidValue(f"The adapter {name} cannot be loaded: {error}") from error
-            logger.info("adapter ready", model=self._name, adapter=name, pid=self.pid)
+            errors = await self._prepare_all(paths)
+            fresh = [name for name in paths if name not in errors and not self._has(name)]
+            failed = await self._switch(fresh)
+            if failed is None:
+                return errors
+            if len(fresh) == 1:
+                return errors | {fresh[0]: failed}
+            # One of them is to blame: each by itself.
+            for name in fresh:
+                await self._prepare(name, paths[name])
+                if (alone := await self._switch([name])) is not None:
+                    errors[name] = alone
+            return errors
 
     async def unload_adapter(self, name: str) -> None:
-        self._adapters.pop(name, None)
-        self._sources.pop(name, None)
+        self._forget([name])
+
+    async def single(self) -> None:
+        await self._servers.single()
 
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         return await self._embedder.embed(inputs, dimensions)
@@ -125,6 +138,38 @@ class LlamaCpp(Sleepless):
         if adapter not in self._adapters or adapter not in server.adapters:
             raise ModelUnavailable(f"The adapter {adapter!r} is not loaded.", param="model")
         return list(server.adapters).index(adapter)
+
+    def _has(self, name: str) -> bool:
+        return self._servers.current.adapters.get(name) == self._adapters[name]
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._adapters.pop(name, None)
+            self._sources.pop(name, None)
+
+    async def _prepare_all(self, paths: Mapping[str, str]) -> dict[str, Exception]:
+        errors: dict[str, Exception] = {}
+        for name, path in paths.items():
+            try:
+                await self._prepare(name, path)
+            except HubError as error:
+                errors[name] = error
+        return errors
+
+    async def _switch(self, fresh: list[str]) -> InvalidValue | None:
+        """Begins a server with these, too; forgets them where that fails, and says why."""
+        if not fresh:
+            return None
+        try:
+            await self._servers.switch(dict(self._adapters), self.may_double)
+        except EngineFailed as error:
+            self._forget(fresh)
+            return InvalidValue(f"The adapter {', '.join(fresh)} cannot be loaded: {error}")
+        except EngineLost:
+            self._forget(fresh)
+            raise
+        logger.info("adapters ready", model=self._name, adapters=fresh, pid=self.pid)
+        return None
 
     def _path(self, name: str) -> Path:
         return self._folder / Path(name).expanduser()

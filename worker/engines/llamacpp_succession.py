@@ -104,6 +104,11 @@ class Succession:
                     raise EngineLost("the engine was stopped") from error
                 raise
 
+    async def single(self) -> None:
+        """Returns when those before the current one have ended."""
+        while self._leaving:
+            await asyncio.wait(list(self._leaving.values()))
+
     async def _start_beside(self, adapters: Adapters) -> None:
         coming = self._coming = self._make(adapters)
         try:

@@ -8,8 +8,6 @@ from shared.settings import Model
 from worker.engines.base import Reservation
 
 DEFAULT_RANK = 16
-RESIDENT_ADAPTERS = 4
-"""Adapters kept in host memory for each that a batch may use."""
 STEP = 10_000
 """vLLM is told its share of a device in ten-thousandths."""
 
@@ -62,7 +60,7 @@ def command(
     if model.tool_parser is not None:
         argv += ["--enable-auto-tool-choice", "--tool-call-parser", model.tool_parser]
     if rank is not None:
-        cached = model.max_loras * RESIDENT_ADAPTERS
+        cached = max(model.max_loras, model.loaded_adapters)
         argv += ["--enable-lora", "--max-lora-rank", str(rank)]
         argv += ["--max-loras", str(model.max_loras), "--max-cpu-loras", str(cached)]
     return [*argv, *model.arguments]

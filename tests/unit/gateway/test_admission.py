@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest, InvalidValue, ModelNotAllowed, ModelNo
 from shared.settings import Model
 from shared.wire.account import Account
 from shared.wire.openai import chat
+from shared.wire.task import Adapter
 
 CHAT = Model(engine="openai", url="http://localhost:1/v1", api_key="secret", aliases=("gpt",))
 EMBEDDING = Model(engine="llamacpp", kind="embedding", file="e.gguf")
@@ -88,6 +89,15 @@ def test_the_fingerprint_changes_with_the_settings_but_not_with_secrets() -> Non
     assert of(api_key="one") == of(api_key="two")
 
 
+def test_the_fingerprint_changes_with_the_version_of_an_adapter() -> None:
+    catalog = Catalog({"base": msgspec.structs.replace(CHAT, engine="llamacpp", file="m")})
+    admission = Admission(catalog, dict)
+    one, two = (catalog.adapt("base", "law", "/law", version) for version in (1, 2))
+    given = [admission.fingerprint(entry) for entry in (catalog.find("base"), one, two)]
+    assert len(set(given)) == 3
+    assert given[1] == admission.fingerprint(one)
+
+
 LIMITED = Account("key", "proj", "org", "mine", ("inference",), models=("gpt", "gone"))
 
 
@@ -101,7 +111,7 @@ def test_a_key_uses_the_models_it_is_allowed_by_name_or_alias() -> None:
 
 def test_an_adapter_is_not_allowed_with_its_base() -> None:
     catalog = Catalog({"base": CHAT})
-    adapter = Entry("base-law", CHAT, "base", "law")
+    adapter = Entry("base-law", CHAT, "base", Adapter("base-law@1", "law"))
     assert permits(catalog, msgspec.structs.replace(LIMITED, models=("base",)), adapter) is False
     assert permits(catalog, msgspec.structs.replace(LIMITED, models=("base-law",)), adapter)
 

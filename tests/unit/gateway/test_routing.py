@@ -94,6 +94,26 @@ def test_a_fallback_stands_in_only_while_it_must() -> None:
     assert stand_in(entry, catalog, {"a": "failed"}) is None
 
 
+def test_an_adapter_stands_as_its_base_does() -> None:
+    catalog = Catalog({"a": model(fallbacks=("law",)), "b": model(adapters={"law": "x"})})
+    base, law = catalog.find("a"), catalog.find("law")
+    assert stand_in(law, catalog, {"b": "ready"}) is None
+    route = stand_in(base, catalog, {"a": "failed", "b": "ready"})
+    assert route is not None
+    assert route.entry == law
+    adapted = catalog.adapt("a", "tax", "y")
+    route = stand_in(adapted, catalog, {"a": "failed", "b": "ready"})
+    assert route is not None
+    assert route.why == "law; tax failed"
+
+
+def test_auto_takes_an_adapter_only_by_its_name() -> None:
+    catalog = Catalog({"a": model(adapters={"law": "x"}, quality=9), "b": model()})
+    states = {"a": "ready", "b": "ready"}
+    assert choose(Traits(), "best", catalog, states).entry.name == "a"
+    assert choose(Traits(), "best", catalog, states, ["law", "b"]).entry.name == "law"
+
+
 def test_a_fallback_must_exist_and_be_of_the_same_kind() -> None:
     with pytest.raises(SettingsError, match="no model 'z'"):
         Catalog({"a": model(fallbacks=("z",))})

@@ -72,7 +72,7 @@ def test_on_a_gpu() -> None:
     assert told["--tensor-parallel-size"] == "2"
     assert told["--tool-call-parser"] == "hermes"
     assert (told["--max-lora-rank"], told["--max-loras"]) == ("32", "2")
-    assert told["--max-cpu-loras"] == "8"
+    assert told["--max-cpu-loras"] == "16"
     assert "--enable-sleep-mode" in argv
     assert "--enforce-eager" not in argv
     assert argv[-2:] == ["--seed", "7"]
