@@ -21,6 +21,8 @@ from worker.engines.llamacpp_server import LlamaServer
 from worker.engines.upstream import Refused
 
 NANOSECONDS = 1_000_000_000
+LAST_BYTES = 5.0
+"""Seconds that open connections get to close."""
 SAMPLING = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty"),
     *("frequency_penalty", "repeat_penalty", "repeat_last_n", "stop"),
@@ -39,6 +41,7 @@ class OllamaDouble:
         self.asked: list[tuple[str, Body]] = []
         self.break_after: int | None = None
         self.memory = Memory(models, settings)
+        self.connections: set[asyncio.Task[None]] = set()
         self._heard = asyncio.Event()
         self._models = models
         self._routes: dict[str, Callable[[Body, Reply], Awaitable[None]]] = {
@@ -53,6 +56,10 @@ class OllamaDouble:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request; what runs for it ends with the connection."""
+        connection = asyncio.current_task()
+        assert connection is not None
+        self.connections.add(connection)
+        connection.add_done_callback(self.connections.discard)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, path = head.split(" ", 2)[:2]
@@ -68,7 +75,8 @@ class OllamaDouble:
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
             await writer.drain()
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
 
     async def hears(self, route: str, times: int) -> None:
         """Return once `route` was asked for that many more times."""
@@ -303,4 +311,6 @@ async def ollama_double(
     finally:
         server.close()
         await double.memory.close()
+        if double.connections:
+            await asyncio.wait(double.connections, timeout=LAST_BYTES)
         await server.wait_closed()

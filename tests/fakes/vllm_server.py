@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import UnixStreamServer
@@ -21,6 +22,19 @@ VERSION = "0.0.double"
 MIB = 1 << 20
 CONTEXT = 700 * MIB
 """Of CUDA, which stays when the model sleeps."""
+BAR = "Loading safetensors checkpoint shards"
+READING = (
+    "INFO 11-23 07:56:10 [model_runner.py:401] Starting to load model m...\n",
+    f"\r{BAR}:   0% Completed | 0/2 [00:00<?, ?it/s]",
+    f"\r{BAR}:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]",
+)
+READY = (
+    f"\r{BAR}: 100% Completed | 2/2 [00:02<00:00,  1.0s/it]\n",
+    "INFO 11-23 07:56:14 [default_loader.py:308] Loading weights took 2.00 seconds\n",
+    "INFO 11-23 07:56:29 [core.py:9] init engine (profile, warmup model) took 9.20 s\n",
+)
+STEP = 0.03
+"""Seconds between two of them."""
 ROOT = Path(__file__).parents[2]
 SCRIPT = f"""#!{sys.executable}
 import sys
@@ -36,6 +50,14 @@ def install(folder: Path) -> str:
     script.write_text(SCRIPT)
     script.chmod(0o755)
     return str(script)
+
+
+def tell_start(lines: tuple[str, ...]) -> None:
+    """What the real one writes on its way, each line long enough to be seen."""
+    for line in lines:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        time.sleep(STEP)
 
 
 class Memory:
@@ -148,7 +170,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--gpu-memory-utilization", type=float, required=True)
     parser.add_argument("--enable-sleep-mode", action="store_true")
     options, _ = parser.parse_known_args(argv[2:])
+    tell_start(READING)
     memory = Memory(options.model, options.kv_cache_memory_bytes, options.gpu_memory_utilization)
     memory.hold(memory.awake)
+    tell_start(READY)
     developer = os.environ.get("VLLM_SERVER_DEV_MODE") == "1"
     Server(options.uds, memory, sleeps=options.enable_sleep_mode and developer).serve_forever()

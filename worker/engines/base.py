@@ -12,6 +12,7 @@ import msgspec
 
 from shared.errors import UnsupportedValue
 from shared.wire.event import Usage, Vectors
+from shared.wire.node import LoadProgress
 
 
 class EngineLost(Exception):
@@ -98,6 +99,9 @@ class Engine(Protocol):
     def pids(self) -> list[int]:
         """Every living process of the engine, for measuring its memory; [] for a remote one."""
 
+    def progress(self) -> LoadProgress | None:
+        """How far a start, a sleep or a wake is; None while there is none. Asked each second."""
+
     async def sleep(self) -> None:
         """Give the device's memory back and keep the weights in host memory. Idempotent.
 
@@ -144,6 +148,13 @@ class Successive(Protocol):
 
     async def single(self) -> None:
         """Returns when one process is left."""
+
+
+class Unwatched:
+    """The part of an Engine whose start cannot be watched, or is over at once."""
+
+    def progress(self) -> LoadProgress | None:
+        return None
 
 
 class Sleepless:

@@ -13,6 +13,7 @@ from shared import log
 from shared.errors import EngineFailed, HubError, InvalidValue, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
+from shared.wire.node import LoadProgress
 from worker.engines import shape
 from worker.engines.base import EngineLost, Generation, Sink, Sleepless
 from worker.engines.chunks import ChunkReader
@@ -74,6 +75,9 @@ class LlamaCpp(Sleepless):
 
     def pids(self) -> list[int]:
         return self._servers.pids()
+
+    def progress(self) -> LoadProgress | None:
+        return self._servers.progress()
 
     async def start(self) -> None:
         self._embedder.check_files()

@@ -1,7 +1,8 @@
 """The process around one llama.cpp model: `python -m worker.engines.llamacpp_child OPTIONS`.
 
-OPTIONS is the JSON of `Options`. It answers the OpenAI wire on a unix socket, prints `ready` on
-standard output when it does, and dies with its parent.
+OPTIONS is the JSON of `Options`. It answers the OpenAI wire on a unix socket and dies with its
+parent. On standard output it prints `reading N` before it reads the weights, with N the bytes of
+files that it has resident until then, and `ready` when it answers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 import msgspec
 
 from shared.lifeline import die_with_parent
+from worker.engines.progress import file_bytes
 
+READING = "reading "
 READY = "ready"
 CHECKPOINTS = 4
 """Copies of a sliding window that one slot keeps; llama.cpp's own default is 32, several GB."""
@@ -69,6 +72,7 @@ def serve(options: Options) -> object:
         params.n_batch = params.n_ubatch = max(options.context, 512)
     else:
         params.n_batch = params.n_ubatch = max(PREFILL_STEP, options.parallel)
+    print(f"{READING}{file_bytes()}", flush=True)
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:

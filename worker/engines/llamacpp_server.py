@@ -16,8 +16,10 @@ import worker
 from shared import log
 from shared.errors import EngineFailed
 from shared.settings import Model, Settings
+from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost
-from worker.engines.llamacpp_child import READY, Options
+from worker.engines.llamacpp_child import READING, READY, Options
+from worker.engines.progress import MappedFile, file_bytes
 from worker.engines.upstream import Address, Refused, Upstream
 from worker.process import Child, spawn
 
@@ -115,6 +117,8 @@ class LlamaServer:
         self._sockets = settings.sockets
         self._socket: Path | None = None
         self._child: Child | None = None
+        self._weights: MappedFile | None = None
+        self._size = 0
         self._upstream: Upstream | None = None
         self._over = asyncio.Event()
         self._users = 0
@@ -135,6 +139,15 @@ class LlamaServer:
     def pid(self) -> int:
         """The child's process id, 0 when there is none."""
         return self._child.pid if self._child is not None and self._child.alive else 0
+
+    def progress(self) -> LoadProgress | None:
+        """None unless it is being started."""
+        if self._child is None or self._upstream is not None:
+            return None
+        resident = file_bytes(self._child.pid) if self._weights is not None else None
+        if self._weights is None or resident is None:
+            return LoadProgress("starting", 0, self._size)
+        return self._weights.progress(resident)
 
     async def ended(self) -> None:
         """Returns as soon as it is not alive any more."""
@@ -170,6 +183,7 @@ class LlamaServer:
         await self.stop()
         if not self._file.is_file():
             raise EngineFailed(f"The model {self._name} lacks its file {self._file.name}.")
+        self._size = self._file.stat().st_size
         try:
             if not is_gguf(self._file):
                 raise EngineFailed(f"The model {self._name}: {self._file.name} is not a GGUF file.")
@@ -200,9 +214,12 @@ class LlamaServer:
         def heard(line: str) -> None:
             if line == READY and not ready.done():
                 ready.set_result(None)
+            elif line.startswith(READING):
+                self._weights = MappedFile(self._size, int(line.removeprefix(READING)))
 
         self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(self._sockets)
+        self._weights = None
         self._socket = self._sockets / f"llama-{os.getpid()}-{os.urandom(4).hex()}.sock"
         child = self._child = await self._spawn(self._socket, heard)
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result(), ready))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.errors import EngineFailed
+from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp_server import LlamaServer
 
@@ -43,6 +44,10 @@ class Succession:
         if self._coming is not None:
             servers.add(self._coming)
         return [server.pid for server in servers if server.pid]
+
+    def progress(self) -> LoadProgress | None:
+        """Of the server that is being started."""
+        return (self._coming or self.current).progress()
 
     async def start(self, adapters: Adapters) -> None:
         """Raises EngineFailed with the child's last words."""

@@ -14,6 +14,7 @@ from shared import log
 from shared.errors import EngineFailed, InvalidValue, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
+from shared.wire.node import LoadProgress
 from worker.engines import ollama_shape
 from worker.engines.base import EngineLost, Generation, Sink, Sleepless, Unadaptable
 from worker.engines.cl100k import FILE_NAME, RANKS, Cl100k
@@ -59,6 +60,7 @@ class Ollama(Sleepless, Unadaptable):
         self._foreign = Cl100k(ranks) if model.token_input == "cl100k" else None
         self._renewal = renewal
         self._keeper: asyncio.Task[None] | None = None
+        self._loading = False
         self._over = asyncio.Event()
         self._log = log.get("ollama")
 
@@ -69,6 +71,10 @@ class Ollama(Sleepless, Unadaptable):
     def pids(self) -> list[int]:
         """None: the processes are Ollama's own; see `footprint`."""
         return []
+
+    def progress(self) -> LoadProgress | None:
+        """Ollama does not tell how much of a model it has read."""
+        return LoadProgress("loading in Ollama") if self._loading else None
 
     async def footprint(self) -> Footprint | None:
         """Bytes the model takes in the server, None when it is not loaded; raises EngineLost."""
@@ -81,6 +87,7 @@ class Ollama(Sleepless, Unadaptable):
         if self.alive:
             return
         await self._forget()
+        self._loading = True
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 self._capabilities = frozenset(await self._server.capabilities(self._theirs))
@@ -93,6 +100,8 @@ class Ollama(Sleepless, Unadaptable):
             raise EngineFailed(f"Ollama cannot load {self._name}: {said}.{hint}") from None
         except (EngineLost, msgspec.MsgspecError) as error:
             raise EngineFailed(f"Ollama does not answer for {self._name}: {error}") from error
+        finally:
+            self._loading = False
         self._over = asyncio.Event()
         self._keeper = asyncio.create_task(self._keep(), name=f"ollama-{self._name}")
 

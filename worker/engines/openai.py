@@ -12,7 +12,14 @@ import msgspec
 from shared.errors import EngineFailed
 from shared.settings import Model
 from shared.wire.event import Usage, Vectors
-from worker.engines.base import EngineLost, Generation, Sink, Sleepless, Unadaptable
+from worker.engines.base import (
+    EngineLost,
+    Generation,
+    Sink,
+    Sleepless,
+    Unadaptable,
+    Unwatched,
+)
 from worker.engines.chunks import ChunkReader, Counts
 from worker.engines.logprobs import SameLogprobs
 from worker.engines.refusal import Subject, clean, complaint, from_status
@@ -38,7 +45,7 @@ class Reply(msgspec.Struct):
     usage: Counts = msgspec.field(default_factory=Counts)
 
 
-class OpenAi(Sleepless, Unadaptable):
+class OpenAi(Sleepless, Unadaptable, Unwatched):
     """A base.Engine that is not ours to start; `start` only makes sure that it answers.
 
     A resumed choice is continued as a prefilled assistant message, which vLLM, llama.cpp and

@@ -11,6 +11,7 @@ import msgspec
 from shared.errors import EngineFailed, HubError, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
+from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
 from worker.engines.refusal import Subject, clean, too_long
@@ -62,6 +63,9 @@ class Vllm:
 
     def pids(self) -> list[int]:
         return self._server.pids()
+
+    def progress(self) -> LoadProgress | None:
+        return self._server.progress()
 
     async def start(self) -> None:
         if not self._server.running:

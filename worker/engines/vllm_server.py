@@ -15,14 +15,15 @@ import worker
 from shared import log
 from shared.errors import EngineFailed
 from shared.settings import Model, Settings
+from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Reservation
 from worker.engines.group import gone, members
 from worker.engines.refusal import clean, complaint
 from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
 from worker.engines.vllm_arguments import command, environment, weights
 from worker.engines.vllm_child import Options
-from worker.engines.vllm_log import last_words
-from worker.process import Child, spawn
+from worker.engines.vllm_log import STARTING, last_words, progress
+from worker.process import LONGEST_TAIL, Child, spawn
 
 START_TIMEOUT = 1800.0
 """Seconds; a large model is read from a slow disk, or fetched."""
@@ -57,6 +58,11 @@ def sweep(sockets: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def weight_bytes(folder: Path) -> int:
+    """The size of the weights in a folder; 0 for a Hugging Face id."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
 class VllmServer:
     """After `start`: `upstream` answers, unless it sleeps."""
 
@@ -71,6 +77,7 @@ class VllmServer:
         self._reservation = reservation
         self._folder: Path | None = None
         self._child: Child | None = None
+        self._progress: LoadProgress | None = None
         self._upstream: Upstream | None = None
         self._over = asyncio.Event()
         self._log = log.get("vllm")
@@ -95,6 +102,12 @@ class VllmServer:
 
     def pids(self) -> list[int]:
         return members(self._child.pid) if self._child is not None and self._child.pid else []
+
+    def progress(self) -> LoadProgress | None:
+        """None unless it starts, falls asleep or wakes up."""
+        if self._progress is not None and self._child is not None and self._upstream is None:
+            self._progress = progress(self._child.tail(2 * LONGEST_TAIL), self._progress)
+        return self._progress
 
     async def ended(self) -> None:
         """Returns as soon as it is not running any more."""
@@ -122,6 +135,7 @@ class VllmServer:
     async def stop(self) -> None:
         """End every process and wait until they are gone. Idempotent."""
         self._upstream = None
+        self._progress = None
         self.asleep = False
         self._over.set()
         child, self._child = self._child, None
@@ -143,6 +157,7 @@ class VllmServer:
             except (Refused, EngineLost, TimeoutError) as error:
                 self._log.error("engine is not well", model=self._name, error=str(error))
         self._upstream = None
+        self._progress = None
         self._over.set()
         return True
 
@@ -161,6 +176,7 @@ class VllmServer:
         if upstream is None or not self.running:
             raise EngineFailed(f"The engine of {self._name} is not running.")
         verb = "fall asleep" if asleep else "wake up"
+        self._progress = LoadProgress("falling asleep" if asleep else "waking up")
         try:
             async with asyncio.timeout(SLEEP_TIMEOUT):
                 await upstream.call("POST", path)
@@ -170,6 +186,8 @@ class VllmServer:
             raise EngineFailed(
                 f"The engine of {self._name} did not {verb}: {clean(why) or type(error).__name__}"
             ) from error
+        finally:
+            self._progress = None
         if msgspec.json.decode(state, type=Sleeping).is_sleeping != asleep:
             raise EngineFailed(f"The engine of {self._name} did not {verb}.")
 
@@ -184,6 +202,7 @@ class VllmServer:
         await upstream.call("POST", "/v1/completions", msgspec.json.encode(first))
         self._over = asyncio.Event()
         self._upstream = upstream
+        self._progress = None
         if not child.alive:
             self._over.set()
         self._log.info("engine ready", model=self._name, pid=child.pid)
@@ -201,6 +220,8 @@ class VllmServer:
     async def _spawn(self, folder: Path) -> Child:
         model, given = self._model, self._reservation
         source = await asyncio.to_thread(weights, model, self._models)
+        size = await asyncio.to_thread(weight_bytes, Path(source))
+        self._progress = LoadProgress(STARTING, 0, size)
         options = Options(
             argv=command(self._name, model, source, folder / SOCKET, given),
             folder=str(folder),

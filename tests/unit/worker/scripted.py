@@ -20,14 +20,14 @@ from shared.resp import Link
 from shared.wire.event import Entry, Item, Usage, Vectors
 from shared.wire.task import Kind, Task
 from tests.loops import around
-from worker.engines.base import Generation, Sink
+from worker.engines.base import Generation, Sink, Unwatched
 from worker.loop import Grant
 from worker.request import Request
 
 Play = Callable[[Generation, Sink], Awaitable[Usage]]
 
 
-class Scripted:
+class Scripted(Unwatched):
     """A base.Engine whose generations are `plays`, one after the other, the last one for ever.
 
     `starts` are what its starts raise, None for one that succeeds; the last one stands too.
