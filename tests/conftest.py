@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -104,3 +105,16 @@ def nvml(nvml_library: Path, tmp_path: Path) -> Iterator[FakeNvml]:
     """A machine with a card of 16 GiB and one of 8, for processes with its `environment`."""
     with fake_nvml(nvml_library, tmp_path / "nvml", 16 * GIB, 8 * GIB) as machine:
         yield machine
+
+
+@pytest.fixture
+def nvml_here(nvml: FakeNvml, nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """The fake cards, seen by this process and those that it starts.
+
+    LD_LIBRARY_PATH is read when a process starts; a library that is already loaded under its
+    soname is what nvidia-ml-py gets here.
+    """
+    ctypes.CDLL(str(nvml_library))
+    for name, value in nvml.environment.items():
+        monkeypatch.setenv(name, value)
+    return nvml

@@ -54,7 +54,8 @@ class Measuring:
             }
             # What others use says what a newcomer took. Without one, the least that was ever in
             # use by others tells that a model holds less than was known.
-            foreign = self.last.foreign if self.last and len(known) < len(loaded) else 0
+            newcomer = len(known) < len(loaded)
+            foreign = self.last.foreign + self.quarantined() if self.last and newcomer else 0
             found = await self._device.measure(loaded, known, foreign)
             available, used = await self._device.free(), await self._device.used()
             for name, measured in found.items():

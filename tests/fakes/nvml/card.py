@@ -145,6 +145,10 @@ class FakeNvml:
             fault.call, fault.device, fault.code = call.encode(), where, code
             fault.times = -1 if times is None else times
 
+    def forget(self, pid: int, device: int = 0) -> None:
+        """What `pid` took by itself (see vram.py) is free."""
+        (Path(f"{self._path}.d") / str(device) / str(pid)).unlink()
+
     def mend(self) -> None:
         """Take back every `fail`."""
         with self.change() as state:

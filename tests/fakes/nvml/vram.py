@@ -2,7 +2,8 @@
 
 The bytes stand in `FAKE_NVML.d/<device>/<pid>` and are gone when the process is, `linger` seconds
 after its death was first seen. `python -m tests.fakes.nvml.vram BYTES [LINGER] [DEVICE]` holds
-them, says `holding`, and ends with its standard input; exit status 1 when they do not fit.
+them, says `holding`, and ends with its standard input; exit status 1 when they do not fit. A line
+`BYTES RAM` of its standard input makes it hold other bytes, and so many of its own memory.
 """
 
 from __future__ import annotations
@@ -65,7 +66,11 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     print("holding", flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        asked, ram = map(int, line.split())
+        hold(asked, linger=float(linger), device=int(device))
+        kept = bytearray(b"1") * ram
+        print(f"holding, {len(kept)} of RAM", flush=True)
     return 0
 
 
