@@ -100,7 +100,7 @@ class Adapters:
         self._held: dict[str, Held] = {}
         self._lines: dict[str, Line] = {}
         self._loading: dict[str, str] = {}
-        self._failed: OrderedDict[str, tuple[float, HubError]] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._habits: OrderedDict[str, Habit] = OrderedDict()
         self._before = {one.name: one.path for one in adapting.listed}
         """What is loaded as soon as the engine answers: what it had last."""
@@ -110,13 +110,13 @@ class Adapters:
     def take(self, adapter: Adapter) -> Lease | None:
         """A lease of an adapter that is there; None: it must be waited for.
 
-        Raises HubError where it could not be loaded a moment ago.
+        Raises InvalidValue where it could not be loaded a moment ago.
         """
         now = self._clock.now()
         self._note(adapter.name, now)
-        until, error = self._failed.get(adapter.name, (0.0, None))
-        if error is not None and now < until:
-            raise error
+        until, why = self._failed.get(adapter.name, (0.0, ""))
+        if now < until:
+            raise InvalidValue(why, param="model")
         held = self._held.get(adapter.name)
         if held is None or held.closed:
             return None
@@ -262,10 +262,13 @@ class Adapters:
         self._loading = paths
         for name in unload:
             del self._held[name]
-        self._spawn(self._load(paths, unload))
+        self._spawn(self._load(paths, unload, self.run))
 
-    async def _load(self, paths: Mapping[str, str], unload: tuple[str, ...]) -> None:
-        run, began = self.run, self._clock.now()
+    async def _load(self, paths: Mapping[str, str], unload: tuple[str, ...], run: int) -> None:
+        """`run` is the one that it was decided in; what comes of it in another is forgotten."""
+        if self.run != run:
+            return
+        began = self._clock.now()
         errors: dict[str, Exception] = {}
         sizes = dict.fromkeys(paths, 0)
         try:
@@ -378,7 +381,7 @@ class Adapters:
         if isinstance(error, HubError):
             logger.warning("adapter not loaded", adapter=name, error=str(error))
             if isinstance(error, InvalidValue):
-                self._failed[name] = (self._clock.now() + RETRY, error)
+                self._failed[name] = (self._clock.now() + RETRY, error.message)
                 if len(self._failed) > MOST_FAILED:
                     self._failed.popitem(last=False)
         line = self._lines.pop(name, None)

@@ -1,0 +1,276 @@
+"""Leases, loads and their ends, on an engine that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import HubError, InvalidValue, ModelUnavailable, QueueFull
+from shared.wire.task import Adapter
+from worker import adapters as adapters_module
+from worker.adapters import Adapters
+from worker.adapting import Adapting
+from worker.engines.base import EngineLost
+
+A, B, C = (Adapter(f"{name}@1", name) for name in "abc")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wall_ms(self) -> int:
+        return int(self.time * 1000)
+
+
+class Engine:
+    """Loads when `go` is set; `faults` are what it says of an adapter."""
+
+    def __init__(self) -> None:
+        self.has: list[str] = []
+        self.calls: list[str] = []
+        self.faults: dict[str, Exception] = {}
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        self.calls.append(f"load {name}")
+        await self.go.wait()
+        if name in self.faults:
+            raise self.faults[name]
+        self.has.append(name)
+
+    async def unload_adapter(self, name: str) -> None:
+        self.calls.append(f"unload {name}")
+        self.has.remove(name)
+
+
+class Successor(Engine):
+    may_double = staticmethod(lambda: False)
+
+    async def load_adapters(self, paths: Mapping[str, str]) -> dict[str, Exception]:
+        self.calls.append(f"load {sorted(paths)}")
+        await self.go.wait()
+        self.has += [name for name in paths if name not in self.faults]
+        return {name: self.faults[name] for name in paths if name in self.faults}
+
+    async def single(self) -> None:
+        return None
+
+
+class Bytes:
+    """So many `free`, and 10 for each adapter."""
+
+    def __init__(self) -> None:
+        self.room = 1000
+        self.booked = 0
+        self.doubled = 0
+
+    def book(self, total: int) -> int:
+        if total > self.room:
+            return total - self.room
+        self.booked = total
+        return 0
+
+    def double(self) -> bool:
+        self.doubled += 1
+        return True
+
+    def single(self) -> None:
+        self.doubled -= 1
+
+    def end(self) -> None:
+        return None
+
+
+class Stage:
+    def __init__(self, engine: Engine, bound: int = 2, listed: tuple[Adapter, ...] = ()) -> None:
+        self.engine = engine
+        self.bytes = Bytes()
+        self.clock = Clock()
+        self.tasks: set[asyncio.Task[None]] = set()
+        adapting = Adapting(bound, listed, Path("/none"), counted=True)
+        self.adapters = Adapters(
+            engine,  # type: ignore[arg-type]
+            adapting,
+            self.bytes,  # type: ignore[arg-type]
+            self.spawn,
+            self.clock,
+        )
+        self.adapters.began()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def lease(self, adapter: Adapter) -> adapters_module.Lease:
+        async with asyncio.timeout(5):
+            return self.adapters.take(adapter) or await self.adapters.wait(adapter)
+
+    async def settled(self) -> None:
+        while self.tasks:
+            await asyncio.gather(*self.tasks)
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters_module, "size_of", lambda path: 10)
+
+
+async def test_loaded_once_for_all_who_wait() -> None:
+    stage = Stage(Engine())
+    stage.engine.go.clear()
+    waiting = [asyncio.create_task(stage.lease(A)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert stage.adapters.states() == {"a@1": "loading"}
+    stage.engine.go.set()
+    leases = await asyncio.gather(*waiting)
+    assert stage.engine.calls == ["load a@1"]
+    assert all(lease.valid for lease in leases)
+    assert stage.adapters.take(A) is not None
+    assert stage.adapters.states() == {"a@1": "ready"}
+    assert stage.bytes.booked == 10
+
+
+async def test_the_bound_holds_and_who_is_used_stays() -> None:
+    stage = Stage(Engine())
+    used = await stage.lease(A)
+    (await stage.lease(B)).release()
+    stage.clock.time += 100
+    await stage.lease(C)
+    assert stage.engine.has == ["a@1", "c@1"]
+    assert used.valid
+    used.release()
+    assert not used.valid
+    used.release()
+    assert stage.bytes.booked == 20
+
+
+async def test_what_cannot_be_loaded_says_why_and_is_not_tried_again_at_once() -> None:
+    stage = Stage(Engine())
+    stage.engine.faults["a@1"] = InvalidValue("its rank is 64", param="adapter")
+    for _ in range(2):
+        with pytest.raises(InvalidValue, match="its rank is 64") as refused:
+            await stage.lease(A)
+        assert refused.value.param == "model"
+    assert stage.engine.calls == ["load a@1"]
+    assert stage.adapters.states() == {"a@1": "failed"}
+    assert stage.bytes.booked == 0
+    assert (await stage.lease(B)).valid
+    stage.engine.faults.clear()
+    stage.clock.time += adapters_module.RETRY
+    assert (await stage.lease(A)).valid
+    assert stage.adapters.states() == {"b@1": "ready", "a@1": "ready"}
+
+
+async def test_an_error_of_the_engine_is_told_and_the_next_one_tries_again() -> None:
+    stage = Stage(Engine())
+    stage.engine.faults["a@1"] = ValueError("what")
+    with pytest.raises(ValueError, match="what"):
+        await stage.lease(A)
+    stage.engine.faults.clear()
+    assert (await stage.lease(A)).valid
+
+
+async def test_an_end_voids_leases_and_the_next_run_has_what_this_one_had() -> None:
+    stage = Stage(Engine())
+    lease = await stage.lease(A)
+    stage.engine.go.clear()
+    waiting = asyncio.create_task(stage.lease(B))
+    await asyncio.sleep(0)
+    stage.adapters.ended()
+    with pytest.raises(EngineLost):
+        await waiting
+    assert not lease.valid
+    lease.release()
+    with pytest.raises(EngineLost):
+        await stage.adapters.wait(A)
+    stage.engine.go.set()
+    await stage.settled()
+    assert stage.adapters.states() == {}
+    stage.engine.calls.clear()
+    stage.adapters.began()
+    await stage.settled()
+    assert stage.engine.calls == ["load a@1"]
+    assert stage.adapters.take(A) is not None
+
+
+async def test_the_settings_own_are_there_from_the_start_as_far_as_the_bound_goes() -> None:
+    stage = Stage(Engine(), listed=(A, B, C))
+    await stage.settled()
+    assert stage.engine.has == ["a@1", "b@1"]
+
+
+async def test_who_leaves_the_line_leaves_no_lease_behind() -> None:
+    stage = Stage(Engine(), bound=1)
+    stage.engine.go.clear()
+    waiting = asyncio.create_task(stage.lease(A))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    stage.engine.go.set()
+    await stage.settled()
+    assert stage.engine.has == ["a@1"]
+    stage.clock.time += 100
+    await stage.lease(B)
+    assert stage.engine.has == ["b@1"]
+
+
+async def test_unused_ones_make_room_for_bytes_and_what_is_missing_is_told() -> None:
+    stage = Stage(Engine(), bound=9)
+    stage.bytes.room = 15
+    lease = await stage.lease(A)
+    with pytest.raises(ModelUnavailable, match=r"b@1 needs 10 bytes and 5 are missing"):
+        await stage.lease(B)
+    assert stage.engine.has == ["a@1"]
+    lease.release()
+    await stage.lease(B)
+    assert stage.engine.has == ["b@1"]
+
+
+async def test_a_line_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters_module, "MOST_WAITING", 1)
+    stage = Stage(Engine())
+    stage.engine.go.clear()
+    waiting = asyncio.create_task(stage.lease(A))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await stage.lease(B)
+    stage.engine.go.set()
+    await waiting
+
+
+async def test_an_engine_of_successors_loads_all_who_wait_together() -> None:
+    stage = Stage(Successor())
+    stage.engine.go.clear()
+    first = asyncio.create_task(stage.lease(A))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(stage.lease(B)) for _ in range(2)]
+    await asyncio.sleep(0)
+    stage.engine.go.set()
+    await asyncio.gather(first, *others)
+    await stage.settled()
+    assert stage.engine.calls == ["load ['a@1']", "load ['b@1']"]
+    assert stage.bytes.doubled == 0
+
+
+async def test_a_successor_has_its_adapters_before_it_starts() -> None:
+    stage = Stage(Successor(), bound=3, listed=(A, B))
+    stage.adapters.ended()
+    await stage.settled()
+    stage.engine.calls.clear()
+    stage.engine.faults["b@1"] = InvalidValue("no file")
+    await stage.adapters.prepare()
+    assert stage.engine.calls == ["load ['a@1', 'b@1']"]
+    stage.adapters.began()
+    await stage.settled()
+    assert stage.engine.calls == ["load ['a@1', 'b@1']", "load ['a@1']"]
+    with pytest.raises(HubError, match="no file"):
+        stage.adapters.take(B)
