@@ -1,0 +1,1 @@
+"""The process around one Hugging Face model, run by an interpreter that has torch."""
