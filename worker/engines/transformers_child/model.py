@@ -90,6 +90,10 @@ class Language:
             )
         return out.logits[:, -1].float().cpu()
 
+    def move(self, source: int, target: int, length: int) -> None:
+        """A request of `length` tokens takes another slot."""
+        self.cache.move(source, target, length)
+
     def _masks(self, positions: torch.Tensor, length: int) -> Any:
         """What each token may look at; by kind of layer where a model has both."""
         masks = {kind: self._mask(kind, positions, length) for kind in self._kinds}
