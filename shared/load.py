@@ -81,6 +81,16 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
             step=max(PREFILL_STEP, model.parallel),
             adapters=sum(adapter_bytes(path, lenient=lenient) for path in paths),
         )
+    if model.engine == "transformers":
+        return Load(
+            engine="transformers",
+            device="cpu" if model.lane == "cpu" else "cuda",
+            context=model.context,
+            parallel=model.parallel,
+            embedding=model.kind == "embedding",
+            dtype=model.dtype,
+            adapters=sum(read_adapter(path) for path in paths),
+        )
     if model.engine != "vllm":
         raise WeightsError(f"How much the engine {model.engine} holds is not known.")
     adapts = model.max_lora_rank is not None or bool(paths)

@@ -35,7 +35,7 @@ PLAIN = re.compile(rb"[A-Za-z0-9._/-]+")
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[models.NAME]` table: a model the hub serves and the engine that runs it."""
 
-    engine: Literal["llamacpp", "openai", "ollama", "vllm"]
+    engine: Literal["llamacpp", "openai", "ollama", "vllm", "transformers"]
     kind: Literal["chat", "embedding"] = "chat"
     file: str | None = None
     """llamacpp: a GGUF file, absolute or a name in <home>/models."""
@@ -48,11 +48,11 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     api_key: str | None = None
     """openai: the upstream's own key."""
     weights: str | None = None
-    """vllm: a Hugging Face id, or a folder, absolute or a name in <home>/models."""
+    """vllm, transformers: a Hugging Face id, or a folder, absolute or a name in <home>/models."""
     python: str | None = None
-    """vllm: the interpreter of the virtual environment that has vLLM."""
+    """vllm, transformers: the interpreter of the virtual environment that has the engine."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """vllm: of weights and activations; auto: as published, and float32 on a CPU."""
+    """vllm, transformers: of weights and activations; auto: as published, float32 on a CPU."""
     quantization: str | None = None
     """vllm: `--quantization`; default: what the weights themselves say."""
     tensor_parallel: int = 1
@@ -71,7 +71,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     parallel: int = 4
     """Requests the engine works on at once; the others wait in the queue."""
     threads: int | None = None
-    """llamacpp, vllm: CPU threads; default: half the cores, at least one."""
+    """llamacpp, vllm, transformers: CPU threads; default: half the cores, at least one."""
     lane: str = "cpu"
     """The worker that serves it."""
     keep_alive: float = 300.0

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 PREFIX = "AIHUB_"
 DEVICE = re.compile(r"cpu|cuda:\d+")
-NEEDED = {"llamacpp": ("file",), "openai": ("url",), "vllm": ("weights", "python")}
+NEEDED = {
+    "llamacpp": ("file",),
+    "openai": ("url",),
+    "vllm": ("weights", "python"),
+    "transformers": ("weights", "python"),
+}
 RANGES = (
     ("context", 16, 10_000_000),
     ("parallel", 1, 1024),

@@ -29,7 +29,9 @@ from worker.resident import Resident
 
 READ_RATE = 500_000_000
 """Bytes per second a first load is thought to read; measured afterwards."""
-START_SECONDS = {"llamacpp": 1.0, "vllm": 60.0}
+START_SECONDS = {"llamacpp": 1.0, "vllm": 60.0, "transformers": 8.0}
+GRANTED = ("vllm", "transformers")
+"""Engines that are told what they may take."""
 FOR_EVER = -1.0
 ELSEWHERE = ("openai", "ollama")
 
@@ -78,7 +80,7 @@ async def make(
     earlier = None if expected is None else await known(pool, key)
     bytes = 0 if expected is None else reserve(expected, earlier).bytes
     granted = None
-    if model.engine == "vllm" and expected is not None:
+    if model.engine in GRANTED and expected is not None:
         granted = Reservation(
             device=device.description.uuid if isinstance(device, CudaDevice) else "",
             total=device.total,

@@ -7,6 +7,7 @@ from worker.engines.base import Engine, Reservation
 from worker.engines.llamacpp import LlamaCpp
 from worker.engines.ollama import Ollama
 from worker.engines.openai import OpenAi
+from worker.engines.transformers import Transformers
 from worker.engines.vllm import Vllm
 
 
@@ -22,4 +23,6 @@ def build(
         if reservation is None:
             raise ValueError(f"the engine of {name} needs a reservation")
         return Vllm(name, model, settings, reservation)
+    if model.engine == "transformers":
+        return Transformers(name, model, settings, reservation)
     return OpenAi(name, model)

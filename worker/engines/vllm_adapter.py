@@ -1,4 +1,4 @@
-"""Whether vLLM can load an adapter, read from its folder: vLLM itself answers a plain 500."""
+"""Whether an engine can load an adapter, read from its folder: vLLM itself answers a plain 500."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AdapterConfig(msgspec.Struct):
     modules_to_save: list[str] | None = None
 
 
-def check_adapter(name: str, folder: Path, most: int) -> None:
+def check_adapter(name: str, folder: Path, most: int | None, engine: str = "vLLM") -> None:
     """Raises InvalidValue, naming what is wrong; `most` is the largest rank the engine takes."""
     try:
         config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=AdapterConfig)
@@ -35,12 +35,12 @@ def check_adapter(name: str, folder: Path, most: int) -> None:
     if config.peft_type.upper() != "LORA":
         raise refused(name, f"its kind is {config.peft_type}, and only LORA can be served")
     if config.use_dora:
-        raise refused(name, "it is a DoRA, which vLLM cannot serve")
+        raise refused(name, f"it is a DoRA, which {engine} cannot serve")
     if config.modules_to_save:
         named = ", ".join(config.modules_to_save)
-        raise refused(name, f"it replaces whole modules ({named}), which vLLM cannot serve")
+        raise refused(name, f"it replaces whole modules ({named}), which {engine} cannot serve")
     rank = max(config.r, *(config.rank_pattern or {}).values(), 0)
-    if rank > most:
+    if most is not None and rank > most:
         raise refused(name, f"its rank is {rank}, and max_lora_rank of this model is {most}")
 
 

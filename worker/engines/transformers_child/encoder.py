@@ -70,7 +70,8 @@ class Encoder:
         # As many at once as the memory was reserved for, and of much the same length.
         for start in range(0, len(order), self._options.parallel):
             chosen = order[start : start + self._options.parallel]
-            rows = self._encode([ids[at] for at in chosen])
+            with torch.inference_mode():
+                rows = self._encode([ids[at] for at in chosen])
             vectors.update(zip(chosen, rows.tolist(), strict=True))
         return [vectors[at] for at in range(len(ids))], sum(map(len, ids))
 
@@ -88,7 +89,6 @@ class Encoder:
             raise too_long(len(ids), self._options.context, f"input[{at}]")
         return ids
 
-    @torch.inference_mode()
     def _encode(self, ids: list[list[int]]) -> torch.Tensor:
         """(rows, width), 32 bit, on the CPU."""
         longest = max(map(len, ids))

@@ -47,7 +47,9 @@ class Adapters:
         except Exception as error:
             self._forget(inner)
             said = " ".join(str(error).split())[:300]
-            raise Refusal(f"The adapter {name!r} cannot be loaded: {said}", param="adapter") from error
+            raise Refusal(
+                f"The adapter {name!r} cannot be loaded: {said}", param="adapter"
+            ) from error
         self._model.eval().requires_grad_(False)
         self._hook()
         self._known[name] = inner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -58,20 +59,19 @@ async def serve(options: Options) -> None:
         speech = Speech(model.tokenizer, model.vocabulary, model.ends, options.context)
         batch = Batch(model, options.parallel, piece, deliver)
         server = Server(model, speech, batch)
-    threading.Thread(target=run, args=(batch,), daemon=True).start()
+    threading.excepthook = fatal
+    threading.Thread(target=batch.run, daemon=True).start()
     await asyncio.start_unix_server(server.answer, options.socket)
     print(READY, flush=True)
     await ended.wait()
     os._exit(0)
 
 
-def run(batch: Batch) -> None:
+def fatal(raised: threading.ExceptHookArgs) -> None:
     """What went wrong in a step may be wrong with the card: the whole process ends."""
-    try:
-        batch.run()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+    traceback.print_exception(raised.exc_type, raised.exc_value, raised.exc_traceback)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class NoSteps:

@@ -64,7 +64,6 @@ class Language:
         ends = list(told) if isinstance(told, list | tuple) else [told]
         return [end for end in {*ends, self.tokenizer.eos_token_id} if end is not None]
 
-    @torch.inference_mode()
     def step(
         self, first: int, tokens: Sequence[Sequence[int]], places: Sequence[int], names: list[str]
     ) -> torch.Tensor:
@@ -79,7 +78,7 @@ class Language:
         length = max(places) + ids.shape[1]
         self.cache.step = Step(first, positions, length)
         told = {"logits_to_keep": 1} if self._keeps else {}
-        with self.adapters.chosen(names):
+        with torch.inference_mode(), self.adapters.chosen(names):
             out = self._model(
                 input_ids=ids,
                 attention_mask=self._masks(positions, length),
@@ -112,14 +111,14 @@ class Language:
             ~seen, least
         )
 
-    @torch.inference_mode()
     def prove(self) -> None:
         """Compute some tokens in two slots and alone; raises Unfit where that differs.
 
         A model may keep what a cache of slots does not, or read places from something else.
         """
         ids = [(7 * at + 3) % self.vocabulary for at in range(PROBE)]
-        alone = self._model(torch.tensor([ids], device=self.device), use_cache=False).logits
+        with torch.inference_mode():
+            alone = self._model(torch.tensor([ids], device=self.device), use_cache=False).logits
         expected = alone[0].float().cpu()
         slots = min(2, self._shape[1])
         half = PROBE // 2

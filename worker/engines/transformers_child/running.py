@@ -60,7 +60,9 @@ class Speech:
             text = self._tokenizer.apply_chat_template(request.messages, tokenize=False, **told)
         except Exception as error:
             # A template raises what it likes, in any language's words.
-            raise Refusal(f"The model's chat template refuses: {error}", param="messages") from error
+            raise Refusal(
+                f"The model's chat template refuses: {error}", param="messages"
+            ) from error
         return self.encode(text, special=False)
 
 

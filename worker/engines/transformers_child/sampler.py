@@ -24,7 +24,9 @@ class Sampler:
         self._all = [*prompt, *answer]
         self._counts = Counter(answer)
         self._at = len(answer)
-        self._seed = random.SystemRandom().getrandbits(64) if sampling.seed is None else sampling.seed
+        self._seed = (
+            random.SystemRandom().getrandbits(64) if sampling.seed is None else sampling.seed
+        )
         self._bias = {int(token): bias for token, bias in sampling.logit_bias.items()}
 
     def pick(self, logits: torch.Tensor, allowed: torch.Tensor | None) -> int:
@@ -84,9 +86,7 @@ def pick(shares: torch.Tensor, ids: torch.Tensor | None, chance: float) -> int:
     return at if ids is None else int(ids[at])
 
 
-def logprobs(
-    row: torch.Tensor, token: int, top: int, spell: Any
-) -> dict[str, Any]:
+def logprobs(row: torch.Tensor, token: int, top: int, spell: Any) -> dict[str, Any]:
     """Of a token, and of the `top` likeliest, by the model alone; `spell` decodes one token."""
 
     def told(one: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from worker.engines.transformers_child.running import Chunk, Running, Speech
 
 LONGEST_BODY = 256 * 1024 * 1024
 """Bytes; the gateway's own bound is lower."""
+NOT_LOADED = "adapter_not_loaded"
 HEAD = "HTTP/1.1 {} -\r\nContent-Type: {}\r\nConnection: close\r\n{}\r\n"
 
 Reader = asyncio.StreamReader
@@ -33,10 +34,10 @@ class Server:
         self._speech = speech
         self._batch = batch
         self._streams: dict[Running, asyncio.Queue[Chunk]] = {}
+        self._adapters: set[str] = set()
+        """Those that requests may ask for; one that is being unloaded is in it no more."""
         self._routes: dict[str, Callable[[Any], Any]] = {
             "/embed": self._embed,
-            "/adapters/load": self._load,
-            "/adapters/unload": self._unload,
             "/sleep": lambda _: self._model.sleep(),
             "/wake": lambda _: self._model.wake(),
         }
@@ -55,6 +56,9 @@ class Server:
             try:
                 if path == "/generate":
                     await self._stream(body, reader, writer)
+                elif path.startswith("/adapters/"):
+                    await self._adapt(path, json.loads(body))
+                    whole(writer, 200, None)
                 else:
                     whole(writer, 200, await self._perform(path, body))
             except Refusal as refusal:
@@ -77,9 +81,9 @@ class Server:
         speech = self._speech
         if speech is None or not isinstance(self._model, Language):
             raise Refusal("This model makes embeddings only.", param="model")
-        if asked.adapter is not None and asked.adapter not in self._model.adapters:
-            raise Refusal("no such adapter", code="adapter_not_loaded")
         running = await asyncio.to_thread(Running, asked, speech)
+        if running.adapter and running.adapter not in self._adapters:
+            raise Refusal("The adapter is not loaded.", code=NOT_LOADED)
         chunks = self._streams[running] = asyncio.Queue()
         gone = asyncio.ensure_future(reader.read(1))
         writer.write(HEAD.format(200, "text/event-stream", "").encode())
@@ -94,10 +98,9 @@ class Server:
                 chunk = following.result()
                 writer.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 await writer.drain()
-                if running.reason is not None or "error" in chunk:
-                    if chunks.empty():
-                        writer.write(b"data: [DONE]\n\n")
-                        return
+                if "error" in chunk or "finish_reason" in chunk["choices"][0]:
+                    writer.write(b"data: [DONE]\n\n")
+                    return
         finally:
             del self._streams[running]
             self._batch.cancel(running)
@@ -111,16 +114,19 @@ class Server:
         width = len(rows[0]) if rows else 0
         return {"rows": len(rows), "width": width, "tokens": tokens, "data": text(data)}
 
-    def _load(self, told: dict[str, Any]) -> None:
-        self._language().adapters.load(told["name"], Path(told["path"]))
-
-    def _unload(self, told: dict[str, Any]) -> None:
-        self._language().adapters.unload(told["name"])
-
-    def _language(self) -> Language:
+    async def _adapt(self, path: str, told: dict[str, Any]) -> None:
         if not isinstance(self._model, Language):
             raise Refusal("An embedding model takes no adapters.", param="model")
-        return self._model
+        name, adapters = str(told["name"]), self._model.adapters
+        if path == "/adapters/load":
+            folder = Path(told["path"])
+            await asyncio.wrap_future(self._batch.call(lambda: adapters.load(name, folder)))
+            self._adapters.add(name)
+            return
+        if any(running.adapter == name for running in self._streams):
+            raise Refusal("The adapter is in use.", param="adapter")
+        self._adapters.discard(name)
+        await asyncio.wrap_future(self._batch.call(lambda: adapters.unload(name)))
 
 
 def text(data: bytes) -> str:
