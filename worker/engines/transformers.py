@@ -94,7 +94,7 @@ class Transformers:
     async def load_adapter(self, name: str, path: str) -> None:
         if not self.can_adapt:
             raise UnsupportedValue("An embedding model takes no adapters.", param="model")
-        folder = self._models / Path(path).expanduser()
+        folder = self._models / path
         async with self._adapting:
             loaded = self._adapters.get(name)
             if loaded is not None and loaded != folder:

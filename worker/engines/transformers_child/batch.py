@@ -69,10 +69,11 @@ class Batch:
         while True:
             self._wait()
             self._perform()
-            self._drop()
-            self._admit()
-            self._read()
-            self._generate()
+            with torch.inference_mode():
+                self._drop()
+                self._admit()
+                self._read()
+                self._generate()
 
     def _wait(self) -> None:
         with self._changed:
