@@ -178,15 +178,14 @@ def blocks(layer: Layer, load: Load) -> int:
 
 def transformers(weights: Weights, load: Load) -> Estimate:
     shape, width = weights.shape, compute_width(weights, load)
-    cache = (
-        width
-        * load.parallel
-        * sum(
-            (layer.whole or layer.values) * min(load.context, layer.window or load.context)
-            for layer in shape.layers
-        )
-    )
-    activations = load.context * per_token(shape) * width
+    values = sum(layer.whole or layer.values for layer in shape.layers)
+    cache = 0 if load.embedding else width * load.parallel * load.context * values
+    activations = width * per_token(shape) * min(load.context, load.step)
+    if load.embedding:
+        activations = width * per_token(shape) * load.context * load.parallel
+    elif any((layer.whole or layer.values) < 2 * shape.query for layer in shape.layers):
+        # Attention repeats shared heads, one layer at a time.
+        activations += 2 * width * load.parallel * load.context * shape.query
     logits = load.parallel * shape.vocabulary * 4 * LOGIT_COPIES["transformers"]
     return Estimate(
         engine=load.engine,

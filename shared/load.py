@@ -14,6 +14,8 @@ Engine = Literal["llamacpp", "vllm", "transformers"]
 Device = Literal["cpu", "cuda"]
 PREFILL_STEP = 64
 """llamacpp, as our child starts a chat model: a prompt is read in steps between others' tokens."""
+PROMPT_PIECE: dict[Device, int] = {"cpu": 128, "cuda": 512}
+"""transformers, as our child runs it: prompt tokens read between two tokens of other answers."""
 BATCHED_TOKENS = 2048
 """vLLM's own default for --max-num-batched-tokens on cards under 70 GiB; 8192 on larger ones."""
 LORA_RANK = 16
@@ -33,7 +35,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     adapters: int = 0
     """Bytes of the LoRA adapters that are loaded with it."""
     step: int = 512
-    """llamacpp: tokens of a prompt that are computed at once."""
+    """llamacpp, transformers: tokens of a prompt that are computed at once."""
     batch: int = BATCHED_TOKENS
     """vllm: tokens of one engine step."""
     eager: bool = False
@@ -82,9 +84,11 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
             adapters=sum(adapter_bytes(path, lenient=lenient) for path in paths),
         )
     if model.engine == "transformers":
+        device: Device = "cpu" if model.lane == "cpu" else "cuda"
         return Load(
             engine="transformers",
-            device="cpu" if model.lane == "cpu" else "cuda",
+            device=device,
+            step=PROMPT_PIECE[device],
             context=model.context,
             parallel=model.parallel,
             embedding=model.kind == "embedding",

@@ -12,6 +12,7 @@ from pathlib import Path
 from shared import log
 from shared.errors import EngineFailed
 from shared.estimate import CONTEXT
+from shared.load import PROMPT_PIECE
 from shared.settings import Model, Settings
 from worker.engines.base import EngineLost, Reservation
 from worker.engines.group import members
@@ -163,6 +164,7 @@ class TransformersServer:
             "dtype": model.dtype,
             "threads": threads,
             "cuda": bool(reservation.device),
+            "piece": PROMPT_PIECE["cuda" if reservation.device else "cpu"],
             # The context of CUDA is none of what torch counts.
             "memory": max(0, reservation.granted - CONTEXT["transformers"]),
         }

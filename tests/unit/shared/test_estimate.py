@@ -129,12 +129,20 @@ def test_weights_and_cache_on_a_card(name: str, engine: str, tmp_path: Path) -> 
     assert found.notes
 
 
-def test_a_window_bounds_the_cache(tmp_path: Path) -> None:
+def test_a_window_bounds_the_cache_of_vllm_only(tmp_path: Path) -> None:
     weights = published("gemma-3-1b-it", tmp_path)
-    long = estimate(weights, on_card(engine="transformers", context=32768, parallel=1))
-    assert long.kv_cache == 1024 * (22 * 512 + 4 * 32768)
+    slots = estimate(weights, on_card(engine="transformers", context=32768, parallel=1))
+    assert slots.kv_cache == 1024 * 26 * 32768
     paged = estimate(weights, on_card(context=32768, parallel=1))
     assert paged.kv_cache == 1024 * (22 * (2560 + 16) + 4 * 32768)
+
+
+def test_an_encoder_keeps_no_cache_in_transformers(tmp_path: Path) -> None:
+    weights = published("gemma-3-1b-it", tmp_path)
+    load = on_card(engine="transformers", context=512, parallel=4)
+    encoder = estimate(weights, msgspec.structs.replace(load, embedding=True))
+    assert encoder.kv_cache == 0
+    assert encoder.activations > estimate(weights, load).activations
 
 
 def test_compressed_heads_are_whole_in_transformers() -> None:

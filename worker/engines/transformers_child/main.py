@@ -22,8 +22,6 @@ from worker.engines.transformers_child.running import Speech
 from worker.engines.transformers_child.server import Server
 
 READY = "ready"
-PIECE = {"cpu": 64, "cuda": 512}
-"""Prompt tokens read between two tokens of the other requests' answers."""
 
 
 def main(argv: list[str]) -> int:
@@ -48,16 +46,15 @@ async def serve(options: Options) -> None:
     def deliver(said: list[Said]) -> None:
         loop.call_soon_threadsafe(server.deliver, said)
 
-    piece = PIECE["cuda" if options.cuda else "cpu"]
     if options.embedding:
         encoder = Encoder(options)
-        batch = Batch(NoSteps(), options.parallel, piece, deliver)
+        batch = Batch(NoSteps(), options.parallel, options.piece, deliver)
         server = Server(encoder, None, batch)
     else:
         model = Language(options)
         model.prove()
         speech = Speech(model.tokenizer, model.vocabulary, model.ends, options.context)
-        batch = Batch(model, options.parallel, piece, deliver)
+        batch = Batch(model, options.parallel, options.piece, deliver)
         server = Server(model, speech, batch)
     threading.excepthook = fatal
     threading.Thread(target=batch.run, daemon=True).start()

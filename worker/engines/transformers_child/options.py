@@ -20,6 +20,8 @@ class Options:
     """Tokens of one request, prompt and answer together."""
     parallel: int
     """Requests in one step."""
+    piece: int
+    """Prompt tokens read between two tokens of the other requests' answers."""
     dtype: str
     """Torch's name of a type, or auto: as published."""
     threads: int
