@@ -38,8 +38,8 @@ def held(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
 
 
-async def test_memory_death_and_end(home: Path) -> None:
-    base = engine(home)
+async def test_memory_death_and_end(tmp_path: Path) -> None:
+    base = engine(tmp_path)
     await base.start()
     (pid,) = base.pids()
     model = Model(engine="transformers", weights=str(place.weights()), context=CONTEXT)
@@ -49,7 +49,7 @@ async def test_memory_death_and_end(home: Path) -> None:
     await asyncio.gather(*(ask(base, prompt="a " * 900, max_tokens=8) for _ in range(2)))
     assert loaded < held(pid) <= expected.total * (1 + WITHIN)
     before, rest = Watched(), asyncio.create_task(base.ended())
-    task = asyncio.create_task(base.generate(generation(max_tokens=60), before))
+    task = asyncio.create_task(base.generate(generation(max_tokens=40), before))
     async with asyncio.timeout(30):
         await before.begun.wait()
         os.kill(pid, signal.SIGKILL)
@@ -61,14 +61,14 @@ async def test_memory_death_and_end(home: Path) -> None:
     with pytest.raises(EngineLost):
         await ask(base, max_tokens=1)
     await base.start()
-    whole, _ = await ask(base, max_tokens=60)
-    after, usage = await ask(base, max_tokens=60, resume=before.content)
+    whole, _ = await ask(base, max_tokens=40)
+    after, usage = await ask(base, max_tokens=40, resume=before.content)
     assert before.content + after.content == whole.content
-    assert usage.completion == 60
+    assert usage.completion == 40
     group = os.getpgid(base.pids()[0])
     await base.stop()
     assert base.pids() == members(group) == []
-    assert list((home / "run").glob("torch-*")) == []
+    assert list((tmp_path / "run").glob("torch-*")) == []
     await base.stop()
 
 

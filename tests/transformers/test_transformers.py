@@ -99,7 +99,7 @@ async def test_long_prompts_are_read_between_the_tokens_of_others(base: Transfor
     before = len(running.texts)
     reply, usage = await ask(base, prompt="word " * 700, max_tokens=1)
     assert usage.prompt > 700
-    assert len(running.texts) - before >= 8
+    assert len(running.texts) - before >= 5
     await task
     assert len(reply.reasons) == 1
 
