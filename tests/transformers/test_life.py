@@ -40,7 +40,16 @@ def held(pid: int) -> int:
 
 async def test_memory_death_and_end(tmp_path: Path) -> None:
     base = engine(tmp_path)
-    await base.start()
+    starting = asyncio.create_task(base.start())
+    seen = {}
+    while not starting.done():
+        if (progress := base.progress()) is not None:
+            seen[progress.phase] = progress.read / max(progress.total, 1)
+        await asyncio.wait({starting}, timeout=0.02)
+    await starting
+    assert list(seen) == ["starting torch", "reading weights", "warming up"]
+    assert seen["warming up"] > 0.5
+    assert base.progress() is None
     (pid,) = base.pids()
     model = Model(engine="transformers", weights=str(place.weights()), context=CONTEXT)
     expected = estimate(read(place.weights()), load_of(model, Settings()))

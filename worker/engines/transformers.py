@@ -18,6 +18,7 @@ from shared.errors import (
 )
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
+from shared.wire.node import LoadProgress
 from worker.engines import refusal as refusals
 from worker.engines.base import Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
@@ -66,6 +67,9 @@ class Transformers:
 
     def pids(self) -> list[int]:
         return self._server.pids()
+
+    def progress(self) -> LoadProgress | None:
+        return self._server.progress()
 
     async def start(self) -> None:
         if not self._server.running:

@@ -9,14 +9,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from shared import log
 from shared.errors import EngineFailed
 from shared.estimate import CONTEXT
 from shared.load import PROMPT_PIECE
 from shared.settings import Model, Settings
+from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Reservation
 from worker.engines.group import members
 from worker.engines.llamacpp_server import lives
+from worker.engines.progress import MappedFile, file_bytes
 from worker.engines.refusal import clean
 from worker.engines.upstream import Address, Refused, Upstream
 from worker.engines.vllm_arguments import weights
@@ -25,6 +29,9 @@ from worker.process import Child, spawn
 
 BOOTSTRAP = Path(__file__).with_name("transformers_child") / "bootstrap.py"
 READY = "ready"
+READING = "reading weights"
+WARMING = "warming up"
+"""Lines that the child writes as it goes on."""
 START_TIMEOUT = 1800.0
 """Seconds; a large model is read from a slow disk, or fetched."""
 SLEEP_TIMEOUT = 120.0
@@ -54,6 +61,8 @@ class TransformersServer:
         self._child: Child | None = None
         self._upstream: Upstream | None = None
         self._over = asyncio.Event()
+        self._phase: str | None = None
+        self._weights: MappedFile | None = None
         self._log = log.get("transformers")
 
     @property
@@ -73,6 +82,15 @@ class TransformersServer:
 
     def pids(self) -> list[int]:
         return members(self._child.pid) if self._child is not None and self._child.pid else []
+
+    def progress(self) -> LoadProgress | None:
+        """How far a start, a sleep or a wake is, None while there is none."""
+        if self._phase is None or self._weights is None or self._child is None:
+            return LoadProgress(self._phase) if self._phase is not None else None
+        resident = file_bytes(self._child.pid)
+        if resident is None:
+            return LoadProgress(self._phase)
+        return msgspec.structs.replace(self._weights.progress(resident), phase=self._phase)
 
     async def ended(self) -> None:
         """Returns as soon as it is not running any more."""
@@ -103,6 +121,7 @@ class TransformersServer:
     async def stop(self) -> None:
         """End the child and all it started. Idempotent."""
         self._upstream = None
+        self._phase = self._weights = None
         self.asleep = False
         self._over.set()
         child, self._child = self._child, None
@@ -119,6 +138,7 @@ class TransformersServer:
             raise EngineFailed(f"The engine of {self._name} is not running.")
         # Before falling asleep, so that nothing is sent to it from now on.
         self.asleep = True
+        self._phase = "falling asleep" if asleep else "waking up"
         try:
             async with asyncio.timeout(SLEEP_TIMEOUT):
                 await upstream.call("POST", path)
@@ -127,6 +147,8 @@ class TransformersServer:
             raise EngineFailed(
                 f"The engine of {self._name} did not {verb}: {clean(str(error))}"
             ) from error
+        finally:
+            self._phase = None
         self.asleep = asleep
 
     async def _launch(self, reservation: Reservation) -> None:
@@ -135,13 +157,19 @@ class TransformersServer:
         def heard(line: str) -> None:
             if line == READY and not ready.done():
                 ready.set_result(None)
+            elif line in (READING, WARMING):
+                self._reach(line, size)
 
+        source = await asyncio.to_thread(weights, self._model, self._models)
+        size = await asyncio.to_thread(stored, Path(source))
+        self._phase = "starting torch"
         self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(self._sockets)
         self._socket = self._sockets / f"torch-{os.getpid()}-{os.urandom(4).hex()}.sock"
-        child = self._child = await self._spawn(self._socket, reservation, heard)
+        child = self._child = await self._spawn(source, self._socket, reservation, heard)
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result(), ready))
         await ready
+        self._phase = self._weights = None
         self._over = asyncio.Event()
         self._upstream = Upstream(Address(str(self._socket), "localhost", 0, ""))
         if not child.alive:
@@ -149,10 +177,9 @@ class TransformersServer:
         self._log.info("engine ready", model=self._name, pid=child.pid)
 
     async def _spawn(
-        self, socket: Path, reservation: Reservation, heard: Callable[[str], None]
+        self, source: str, socket: Path, reservation: Reservation, heard: Callable[[str], None]
     ) -> Child:
         model = self._model
-        source = await asyncio.to_thread(weights, model, self._models)
         threads = model.threads or max(1, (os.cpu_count() or 2) // 2)
         options = {
             "weights": source,
@@ -175,6 +202,12 @@ class TransformersServer:
             on_line=heard,
         )
 
+    def _reach(self, phase: str, size: int) -> None:
+        self._phase = phase
+        before = file_bytes(self._child.pid) if self._child is not None else None
+        if phase == READING and size and before is not None:
+            self._weights = MappedFile(size, before)
+
     def _exited(self, child: Child, status: int, ready: asyncio.Future[None]) -> None:
         if not ready.done():
             ready.set_exception(EngineLost(f"it ended with status {status}"))
@@ -191,6 +224,11 @@ class TransformersServer:
             said = last_words(child.tail(400))
             self._log.error("engine failed", model=self._name, what=what, said=child.tail(40))
         return EngineFailed(f"The engine of {self._name} {what}. Its last words: {said or 'none'}")
+
+
+def stored(folder: Path) -> int:
+    """Bytes of the weights in a folder, 0 for an id."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def environment(source: str, reservation: Reservation, threads: int) -> dict[str, str]:

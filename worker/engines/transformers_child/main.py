@@ -22,6 +22,8 @@ from worker.engines.transformers_child.running import Speech
 from worker.engines.transformers_child.server import Server
 
 READY = "ready"
+READING = "reading weights"
+WARMING = "warming up"
 
 
 def main(argv: list[str]) -> int:
@@ -46,12 +48,14 @@ async def serve(options: Options) -> None:
     def deliver(said: list[Said]) -> None:
         loop.call_soon_threadsafe(server.deliver, said)
 
+    print(READING, flush=True)
     if options.embedding:
         encoder = Encoder(options)
         batch = Batch(NoSteps(), options.parallel, options.piece, deliver)
         server = Server(encoder, None, batch)
     else:
         model = Language(options)
+        print(WARMING, flush=True)
         model.prove()
         speech = Speech(model.tokenizer, model.vocabulary, model.ends, options.context)
         batch = Batch(model, options.parallel, options.piece, deliver)
