@@ -7,6 +7,7 @@ it comes out the same when it is made again.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import time
@@ -38,8 +39,11 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def files(folder: Path, lane: str | None, admissions: bool) -> Iterator[Path]:
-    """Journals, the older generation of each first."""
-    for path in sorted(folder.glob(f"{lane or '*'}.jsonl")):
+    """Journals of all workers, or of one lane's; the older generation of each first."""
+    ours = re.compile(rf"{re.escape(lane or '')}(-(cpu|cuda)-\d+)?(\.admissions)?\.jsonl")
+    for path in sorted(folder.glob("*.jsonl")):
+        if lane is not None and not ours.fullmatch(path.name):
+            continue
         if admissions or not path.name.endswith(".admissions.jsonl"):
             yield from (p for p in (path.with_name(path.name + ".1"), path) if p.is_file())
 

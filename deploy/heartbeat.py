@@ -18,25 +18,29 @@ TIMEOUT = 2.0
 """Seconds Redis may take for one reply."""
 
 
-def missing(settings: Settings) -> str | None:
-    """What our worker lacks; None when its engines are up, or some have failed and not all."""
+def missing(settings: Settings, device: str) -> str | None:
+    """What our worker on this device lacks; None when what it was to load answers, or some of it
+    failed and not all. It may well have nothing to load until it is asked.
+    """
     try:
-        state = find(settings)
+        state = find(settings, device)
     except redis.RedisError as error:
         return f"its heartbeat cannot be read: {error}"
     if state is None:
         return "it has not shown a sign of life"
+    states = [model.state for model in state.models.values()]
     loading = [name for name, model in state.models.items() if model.state == "loading"]
     if loading:
         return f"it loads {', '.join(loading)}"
-    if all(model.state != "ready" for model in state.models.values()):
+    if "failed" in states and "ready" not in states:
         return "none of its models could be started"
     return None
 
 
-def find(settings: Settings) -> WorkerState | None:
-    """The state of the worker that is a child of this process."""
+def find(settings: Settings, device: str) -> WorkerState | None:
+    """The state of the worker on this device that is a child of this process."""
     children = linux.children()
+    ours = (settings.lane, socket.gethostname(), device)
     with redis.Redis.from_url(
         settings.redis, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=None
     ) as client:
@@ -46,7 +50,7 @@ def find(settings: Settings) -> WorkerState | None:
             if (
                 state is not None
                 and state.pid in children
-                and (state.lane, state.host) == (settings.lane, socket.gethostname())
+                and (state.lane, state.host, state.device.name) == ours
             ):
                 return state
     return None

@@ -54,10 +54,11 @@ def arguments() -> argparse.ArgumentParser:
     }
     parsers["models"].add_argument("--fetch", action="store_true", help="fetch what is missing")
     add_estimate(parsers["models"])
+    parsers["worker"].add_argument("--device", help="which of the devices that the settings list")
     explain = parsers["explain"]
     explain.add_argument("number", type=int, nargs="?", help="one decision, with its inputs")
     explain.add_argument("--model", help="only what was about this model")
-    explain.add_argument("--lane", help="only this worker's decisions")
+    explain.add_argument("--lane", help="only decisions of this lane's workers")
     explain.add_argument("--last", type=int, default=20, help="how many (default: 20)")
     explain.add_argument("--admissions", action="store_true", help="admitted requests, too")
     add_accounts(parsers)
@@ -111,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.command in PROCESSES:
-        os.execv(sys.executable, python(PROCESSES[options.command]))
+        named = getattr(options, "device", None)
+        more = () if named is None else ("--device", named)
+        os.execv(sys.executable, python(PROCESSES[options.command], *more))
     command = import_module(MODULES[options.command])
     return int(command.main(settings, options))
 

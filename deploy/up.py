@@ -7,6 +7,7 @@ import http.client
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -84,7 +85,7 @@ def bring_up(settings: Settings, supervisor: Supervisor, console: Console) -> No
     supervisor.until_ready()
     migrate = supervisor.step("migrate", python("deploy.main", "migrate"), env)
     supervisor.until_done(models)
-    supervisor.start(worker(settings, env))
+    supervisor.start(*workers(settings, env))
     supervisor.until_done(migrate)
     supervisor.start(gateway(settings, env))
     supervisor.until_ready()
@@ -115,16 +116,20 @@ def embedded(settings: Settings, supervisor: Supervisor, console: Console) -> li
     return services
 
 
-def worker(settings: Settings, env: dict[str, str]) -> Service:
-    """It has no door of its own: its heartbeat says whether its models answer."""
-    return Service(
-        "worker",
-        python("worker.main"),
-        env,
-        missing=lambda: heartbeat.missing(settings),
-        orphaned=signal.SIGKILL,
-        within=120.0,
-    )
+def workers(settings: Settings, env: dict[str, str]) -> list[Service]:
+    """One for each device. They have no door of their own: a heartbeat says what is ready."""
+    devices = settings.devices
+    return [
+        Service(
+            "worker" if len(devices) == 1 else f"worker-{device.replace(':', '-')}",
+            python("worker.main", "--device", device),
+            env,
+            missing=partial(heartbeat.missing, settings, device),
+            orphaned=signal.SIGKILL,
+            within=120.0,
+        )
+        for device in devices
+    ]
 
 
 def gateway(settings: Settings, env: dict[str, str]) -> Service:

@@ -20,6 +20,8 @@ CONTROL_MS = 10_000
 WAKE_MS = 10_000
 """So are calls for work."""
 
+KEEPERS_MS = 60_000
+"""Who keeps which model is forgotten when no worker of the lane has said it again for this long."""
 ORDER_MS = 60_000
 """The answer to an order is kept for this long."""
 
@@ -39,6 +41,11 @@ def queue(model: str) -> str:
 def wake(worker: str) -> str:
     """List a worker blocks on; each element names a queue it is called for."""
     return f"aihub:wake:{worker}"
+
+
+def keepers(lane: str) -> str:
+    """Hash of the worker that keeps each model of a lane that is to be loaded unasked."""
+    return f"aihub:keepers:{lane}"
 
 
 def control(worker: str) -> str:

@@ -123,9 +123,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     lane: str = "cpu"
     """The name of this machine's worker; models name the lane that serves them."""
     device: str = "cpu"
-    """What this machine's worker loads models on: cpu, or cuda:0 and so on."""
+    """What this machine loads models on: cpu, cuda:0 and so on, or several of them with commas
+    between, a worker each. cpu:0, cpu:1, … are shares of the RAM."""
     memory: str | None = None
-    """How much of the device's memory models may take together, e.g. 12GiB; default: all."""
+    """How much of a device's memory models may take together, e.g. 12GiB; default: all."""
     queue_limit: int = 64
     """Requests that may wait for one model before callers get 429."""
     max_body: int = 16 * 1024 * 1024
@@ -139,6 +140,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def folder(self) -> Path:
         return expand(self.home).absolute()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One worker each."""
+        return tuple(name.strip() for name in self.device.split(","))
 
     @property
     def sockets(self) -> Path:

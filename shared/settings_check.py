@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.settings import Model, Settings
 
 PREFIX = "AIHUB_"
-DEVICE = re.compile(r"cpu|cuda:\d+")
+DEVICE = re.compile(r"cpu|cpu:\d+|cuda:\d+")
 NEEDED = {
     "llamacpp": ("file",),
     "openai": ("url",),
@@ -55,15 +55,7 @@ def check(settings: Settings) -> Settings:
                 f"{key}, or {PREFIX}{key.upper()}: {value} is out of range."
                 f" Allowed: {low} to {high}."
             )
-    if not DEVICE.fullmatch(settings.device):
-        raise SettingsError(
-            f"device, or {PREFIX}DEVICE: {settings.device!r} is unknown. Allowed: cpu, cuda:0, …"
-        )
-    if settings.memory is not None:
-        try:
-            parse_size(settings.memory)
-        except ValueError as error:
-            raise SettingsError(f"memory, or {PREFIX}MEMORY: {error}") from error
+    check_devices(settings.devices, settings.memory)
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
     for key, names in schemes.items():
         if (url := getattr(settings, key)) is not None:
@@ -74,6 +66,28 @@ def check(settings: Settings) -> Settings:
         check_model(name, model)
     check_names(settings.models)
     return settings
+
+
+def check_devices(devices: tuple[str, ...], memory: str | None) -> None:
+    where = f"device, or {PREFIX}DEVICE"
+    for name in devices:
+        if not DEVICE.fullmatch(name):
+            raise SettingsError(
+                f"{where}: {name!r} is unknown. Allowed: cpu, cuda:0, …, several of them with"
+                " commas between; cpu:0, cpu:1, … for shares of the RAM."
+            )
+        if devices.count(name) > 1:
+            raise SettingsError(f"{where}: {name!r} is listed twice")
+    if memory is not None:
+        try:
+            parse_size(memory)
+        except ValueError as error:
+            raise SettingsError(f"memory, or {PREFIX}MEMORY: {error}") from error
+    elif sum(name.startswith("cpu") for name in devices) > 1:
+        raise SettingsError(
+            f"memory, or {PREFIX}MEMORY: it says how large each share of the RAM is, which"
+            " several workers on the CPU need."
+        )
 
 
 def check_url(where: str, url: str, schemes: tuple[str, ...]) -> None:

@@ -50,8 +50,8 @@ async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inven
     """Raises DeviceFault for a device that cannot be used, SettingsError for a wrong budget."""
     budget = parse_size(settings.memory) if settings.memory else None
     device: Device
-    if settings.device == "cpu":
-        device = CpuDevice(budget=budget)
+    if settings.device.startswith("cpu"):
+        device = CpuDevice(settings.device, budget)
     else:
         device = await open_cuda(int(settings.device.partition(":")[2]))
     ledger = Ledger(device.name, device.total, min(device.total, budget or device.total))

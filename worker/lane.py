@@ -26,6 +26,7 @@ from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Order, Position, Resend, decode_control
+from worker.custody import ALL, Custody, Share
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
 from worker.loop import NO_RUN, Grant, Loop
@@ -71,12 +72,12 @@ class Lane(Worker):
         loop: Loop,
         report: Report,
         clock: Clock | None = None,
+        share: Share = ALL,
     ) -> None:
         self.name = ids.process("wk")
         self.lane = settings.lane
         self._clock = clock or SystemClock()
         entries = catalog.lane(self.lane)
-        self._preload = [entry.name for entry in entries if entry.model.preload]
         super().__init__(
             functions=[func(f, name=f.__name__) for f in (chat, completion, embedding)],
             queue_name=keys.queue(self.lane),
@@ -103,6 +104,7 @@ class Lane(Worker):
         self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
+        self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
         self._orders = Orders(self._link, loop, report, self._clock)
 
     def request_stop(self) -> None:
@@ -121,12 +123,15 @@ class Lane(Worker):
         )
         found = await self._presence.take_over(self._report, list(self._lines.models))
         self._lines.mind(self._loop.residents if found.alone else found.models)
-        self._loop.open(self, self._preload)
+        await self._presence.register()
+        pinned, preload = await self._custody.begin(found.models)
+        self._loop.open(self, preload, pinned)
         loops = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
             asyncio.create_task(self._beat(), name="beat"),
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
+            asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
         ]
         logger.info(
             "lane open", lane=self.lane, worker=self.name, models=list(self._loop.residents)

@@ -104,11 +104,13 @@ class Loop:
         self._refused: dict[str, HubError] = {}
         """The last refusal of each model, for who asked for it."""
 
-    def open(self, port: Port, preload: Sequence[str]) -> None:
+    def open(self, port: Port, preload: Sequence[str], pinned: Sequence[str] = ()) -> None:
         """Begins to decide; models that are pinned load, then those to preload that fit."""
         self._port = port
         self._spawn(self.watch.run())
         self.post(occasion.Tick(self.now))
+        for name in pinned:
+            self.post(Pin(self.now, name, True))
         room = self.state.capacity - sum(s.plan.size for s in self.state.slots.values() if s.pinned)
         for name in preload:
             slot = self.slot(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
 
+import msgspec
 import psycopg
 import uvloop
 from psycopg_pool import PoolTimeout
@@ -16,6 +18,7 @@ from shared.catalog import Catalog
 from shared.clock import SystemClock
 from worker import residency
 from worker.cuda import CudaDevice
+from worker.custody import Share
 from worker.device import DeviceFault
 from worker.inventory import take
 from worker.journal import Journal
@@ -39,7 +42,7 @@ async def database(url: str, until: AsyncExitStack) -> db.Pool | None:
         return None
 
 
-async def serve(configured: settings.Settings) -> None:
+async def serve(configured: settings.Settings, share: Share) -> None:
     """Runs until SIGTERM or SIGINT. Raises SettingsError and DeviceFault."""
     catalog = Catalog(configured.models)
     catalog.served(configured.lane)
@@ -47,16 +50,17 @@ async def serve(configured: settings.Settings) -> None:
     async with AsyncExitStack() as until:
         pool = await database(configured.postgres, until)
         found = await take(configured, catalog, pool)
-        state = residency.device(
-            found.plans, found.ledger.budget, pinned=found.pinned, now=clock.now(), rules=RULES
-        )
-        journal = Journal(configured.folder, configured.lane, clock)
+        if share.of == 1:
+            residency.check_pinned(found.plans, found.pinned, found.ledger.budget)
+        state = residency.device(found.plans, found.ledger.budget, now=clock.now(), rules=RULES)
+        name = journal_name(configured.lane, found.device.name)
+        journal = Journal(configured.folder, name, clock)
         loop = Loop(found.residents, state, found.device, found.ledger, journal, pool, clock)
         await loop.watch.round()
         cards = [found.device] if isinstance(found.device, CudaDevice) else []
         sampler = Sampler(cards)
         report = Report(loop, found.ledger, clock, sampler)
-        lane = Lane(configured, catalog, loop, report, clock)
+        lane = Lane(configured, catalog, loop, report, clock, share)
         events = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, lane.request_stop)
@@ -68,11 +72,40 @@ async def serve(configured: settings.Settings) -> None:
             await loop.close()
 
 
+def chosen(configured: settings.Settings, named: str | None) -> tuple[settings.Settings, Share]:
+    """The settings with the one device of this worker, and its place among the others."""
+    devices = configured.devices
+    if named is None and len(devices) > 1:
+        raise settings.SettingsError(
+            f"device, or {settings.PREFIX}DEVICE, lists {configured.device}: `aihub up` starts a"
+            " worker for each; one alone is started with --device."
+        )
+    device = named or devices[0]
+    if device not in devices:
+        raise settings.SettingsError(
+            f"--device {device}: the settings list {configured.device} only."
+        )
+    share = Share(devices.index(device), len(devices))
+    return msgspec.structs.replace(configured, device=device), share
+
+
+def journal_name(lane: str, device: str) -> str:
+    """A lane's workers on one machine write a journal each."""
+    return lane if device == "cpu" else f"{lane}-{device.replace(':', '-')}"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aihub worker")
+    parser.add_argument("--device", help="which of the devices that the settings list")
+    return parser
+
+
 def main() -> int:
+    options = arguments().parse_args()
     try:
         configured = settings.load()
         log.configure("worker", configured.log_level, configured.log_format)
-        uvloop.run(serve(configured))
+        uvloop.run(serve(*chosen(configured, options.device)))
     except (settings.SettingsError, DeviceFault) as error:
         sys.stderr.write(f"aihub worker: {error}\n")
         return 2

@@ -75,6 +75,10 @@ class Presence:
             self._link.call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - FORGOTTEN_MS),
         )
 
+    async def register(self) -> None:
+        """Counts as living from now on, before there is a heartbeat to read."""
+        await self._link.call("ZADD", keys.WORKERS, self._clock.wall_ms(), self._name)
+
     async def take_over(self, report: Report, queues: Sequence[str]) -> Inheritance:
         """Frees at once what a worker of this lane and device held that died on this host."""
         alone, models = True, set[str]()

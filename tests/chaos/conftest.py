@@ -17,7 +17,13 @@ from tests.native import Load, Upstream
 
 PLACES = 16
 QUEUE = 64
-LIVING = ("aihub:workers", "aihub:worker:", "aihub:reply:", "aihub:queue:cpu:health-check")
+LIVING = (
+    "aihub:workers",
+    "aihub:worker:",
+    "aihub:keepers:",
+    "aihub:reply:",
+    "aihub:queue:cpu:health-check",
+)
 """Keys that a hub at rest has."""
 
 figures = pytest.StashKey[list[str]]()

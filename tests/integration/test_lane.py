@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from gateway.dispatch import Dispatch
-from gateway.reply import Reply
 from shared import keys, queue, replies
-from shared.catalog import Catalog
 from shared.errors import QueueFull
-from shared.resp import Link
-from shared.settings import Model, Settings
-from shared.wire.event import LAST, Answer, Done, Failed, Finish, Item, Text, Usage, Vectors
-from shared.wire.task import Class, Kind
+from shared.wire.event import Answer, Done, Failed, Finish, Usage, Vectors
 from tests import native
-from tests.loops import around, reported
+from tests.lanes import (
+    PLACES,
+    Hub,
+    assert_whole,
+    eventually,
+    rest,
+    running,
+    served,
+    some,
+    text,
+    tokens,
+)
 from tests.native import Upstream
-from worker.engines.registry import build
-from worker.lane import POLL_SECONDS, Lane
-
-PLACES = 4
-LIVING = ("aihub:worker", "aihub:reply:", "aihub:wake:", "aihub:share:")
+from worker.lane import POLL_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -39,173 +35,10 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
         yield running
 
 
-async def eventually(there: Callable[[], bool], within: float = 10) -> None:
-    async with asyncio.timeout(within):
-        while not there():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
-def served(lane: Lane) -> int:
-    """Places in engines that are taken, by the loop's books."""
-    return sum(slot.serving for slot in lane._loop.state.slots.values())
-
-
-class Hub:
-    """Gateways and workers of one test, and a link of its own."""
-
-    def __init__(self, url: str, upstream: Upstream, stack: AsyncExitStack, limit: float) -> None:
-        socket = f"unix:{upstream.path}"
-        self.settings = Settings(
-            redis_url=url,
-            queue_limit=16,
-            request_timeout=limit,
-            drain_timeout=1,
-            models={
-                "m": Model(engine="openai", url=socket, parallel=PLACES),
-                "e": Model(engine="openai", url=socket, kind="embedding"),
-            },
-        )
-        self.catalog = Catalog(self.settings.models)
-        self.upstream = upstream
-        self.link = Link(url, "test")
-        self.lanes: list[Lane] = []
-        self.dispatches: list[Dispatch] = []
-        self._mains: dict[str, asyncio.Task[None]] = {}
-        self._stack = stack
-
-    async def start(self) -> None:
-        await self.link.start()
-        await self.link.wait_open(5)
-        self._stack.push_async_callback(self.link.stop)
-
-    async def lane(self) -> Lane:
-        lane_entries = self.catalog.lane("cpu")
-        engines = {e.name: build(e.name, e.model, self.settings) for e in lane_entries}
-        folder = self._stack.enter_context(TemporaryDirectory())
-        loop = around(engines, Path(folder), PLACES)
-        lane = Lane(self.settings, self.catalog, loop, reported(loop))
-        self._stack.push_async_callback(loop.close)
-        self.lanes.append(lane)
-        self._mains[lane.name] = asyncio.create_task(lane.main())
-        self._stack.push_async_callback(self.stop_lane, lane)
-        while await self.link.call("ZCARD", keys.WORKERS) < len(self.lanes):
-            pass
-        await eventually(lambda: {s.state for s in loop.state.slots.values()} == {"ready"})
-        return lane
-
-    async def stop_lane(self, lane: Lane) -> None:
-        lane.request_stop()
-        await self._mains[lane.name]
-
-    async def dispatch(self) -> Dispatch:
-        dispatch = Dispatch(self.settings, self.catalog)
-        await dispatch.start()
-        self.dispatches.append(dispatch)
-        self._stack.push_async_callback(dispatch.stop)
-        return dispatch
-
-    async def ask(
-        self,
-        count: int = 50,
-        *,
-        model: str = "m",
-        kind: Kind = "chat",
-        streamed: bool = True,
-        key: str = "alice",
-        service: Class = "interactive",
-        dispatch: Dispatch | None = None,
-        **body: Any,
-    ) -> Reply:
-        if kind == "chat":
-            body.setdefault("messages", [{"role": "user", "content": "?"}])
-        if kind != "embedding":
-            body["max_tokens"] = count
-        return await (dispatch or self.dispatches[0]).open(
-            kind,
-            self.catalog.find(model),
-            json.dumps({"model": model, **body}).encode(),
-            key=key,
-            streamed=streamed,
-            service=service,
-        )
-
-    def idle(self) -> bool:
-        return not any(lane._running or served(lane) for lane in self.lanes)
-
-    async def left(self) -> list[str]:
-        names = [name.decode() for name in await self.link.call("KEYS", "*")]
-        return [n for n in names if not n.startswith(LIVING) and "health-check" not in n]
-
-    async def take_lease_away(self, reply: Reply) -> None:
-        """As if the lease's time had passed."""
-        id_, name = reply.task.id, keys.queue("m")
-        await self.link.call("DEL", keys.IN_PROGRESS + id_)
-        await self.link.call("ZADD", name, int(time.time() * 1000) - 1_000, id_)
-        for lane in self.lanes:
-            queue.call(self.link, lane.name, name, 1)
-
-
-@asynccontextmanager
-async def running(
-    url: str, upstream: Upstream, *, lanes: int = 1, dispatches: int = 1, limit: float = 30
-) -> AsyncIterator[Hub]:
-    async with AsyncExitStack() as stack:
-        hub = Hub(url, upstream, stack, limit)
-        await hub.start()
-        for _ in range(lanes):
-            await hub.lane()
-        for _ in range(dispatches):
-            await hub.dispatch()
-        yield hub
-        await eventually(hub.idle)
-        assert not any(dispatch.open_replies for dispatch in hub.dispatches)
-        async with asyncio.timeout(10):
-            while found := await hub.left():
-                assert found
-                await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def hub(valkey_url: str, upstream: Upstream) -> AsyncIterator[Hub]:
     async with running(valkey_url, upstream) as hub:
         yield hub
-
-
-async def rest(reply: Reply) -> list[Item]:
-    """Everything that still comes."""
-    items: list[Item] = []
-    try:
-        async with asyncio.timeout(25):
-            while not items or not isinstance(items[-1], LAST):
-                items += await reply.items(30)
-    finally:
-        reply.close()
-    return items
-
-
-async def some(reply: Reply, count: int) -> list[Item]:
-    """At least so many texts."""
-    items: list[Item] = []
-    async with asyncio.timeout(25):
-        while sum(isinstance(item, Text) for item in items) < count:
-            items += await reply.items(30)
-    return items
-
-
-def tokens(count: int) -> str:
-    return "".join(f" t{index}" for index in range(count))
-
-
-def text(items: list[Item], choice: int = 0) -> str:
-    return "".join(i.text for i in items if isinstance(i, Text) and i.choice == choice)
-
-
-def assert_whole(items: list[Item], count: int) -> None:
-    assert text(items) == tokens(count)
-    done = items[-1]
-    assert isinstance(done, Done), done
-    assert done.usage.completion == count
-    assert sum(isinstance(item, Finish) for item in items) == 1
 
 
 async def test_a_stream(hub: Hub) -> None:
@@ -344,6 +177,7 @@ async def test_a_worker_takes_up_its_own_job_when_its_lease_ran_out(hub: Hub) ->
 
 async def test_two_workers_share_one_queue(valkey_url: str, upstream: Upstream) -> None:
     async with running(valkey_url, upstream, lanes=2) as hub:
+        await hub.load(hub.lanes[1], "m")
         began = time.monotonic()
         asked = [await hub.ask(50, key=f"k{n}") for n in range(PLACES * 2)]
         for items in await asyncio.gather(*map(rest, asked)):

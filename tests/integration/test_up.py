@@ -160,7 +160,9 @@ def test_a_lane_without_models_is_named_at_once() -> None:
 
 def test_a_worker_is_ready_when_it_says_so_itself(hub: Hub) -> None:
     settings = Settings(home=str(hub.home))
-    assert heartbeat.missing(settings) == "it has not shown a sign of life"  # of ours: it is not
+    assert (
+        heartbeat.missing(settings, "cpu") == "it has not shown a sign of life"
+    )  # of ours: it is not
     before = hub.kill("worker")
     deadline = time.monotonic() + 60
     while len(READY.findall(hub.log.read_text())) < 2:
