@@ -59,6 +59,8 @@ class Grant(NamedTuple):
 
     model: str
     run: int
+    since: float = 0.0
+    """When it was given, on the loop's clock."""
 
 
 class Loop:
@@ -161,12 +163,14 @@ class Loop:
 
     def grant(self, model: str) -> Grant:
         """A place that was admitted just now."""
-        return Grant(model, self._runs[model])
+        return Grant(model, self._runs[model], self.now)
 
     def end(self, grant: Grant, keep_alive: float | None = None, *, answered: bool = True) -> None:
         """An admitted request is over. One whose engine died was over with it."""
         self.residents[grant.model].requests += answered
         if grant.run == self._runs[grant.model]:
+            if answered:
+                self.residents[grant.model].took(self.now - grant.since)
             self.post(occasion.Ended(self.now, grant.model, 1, keep_alive, answered))
 
     def give_back(self, model: str, count: int) -> None:

@@ -86,6 +86,7 @@ class Report:
             estimated=resident.estimate.total if resident.estimate is not None else 0,
             measured=line.measured if line is not None else None,
             bring_seconds=plan.wake_seconds if slot.state == "asleep" else plan.load_seconds,
+            request_seconds=resident.request_seconds,
             progress=resident.engine.progress(),
             held=self._held(name),
             why=slot.why,

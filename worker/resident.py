@@ -21,6 +21,8 @@ from worker.device import Device, DeviceFault, Lingering, Measured
 from worker.engines.base import Engine
 from worker.ledger import Ledger, Refused
 
+NEWEST = 0.1
+"""What the newest request weighs in the mean time of all."""
 RELEASE_WITHIN = 10.0
 """Seconds a dead process group has to give its bytes back; what lingers then is quarantined."""
 GIVEN_BACK = Lingering(0, (), "process")
@@ -67,6 +69,8 @@ class Resident:
         self.loaded: int | None = None
         self.peak: int | None = None
         self.requests = 0
+        self.request_seconds = 0.0
+        """Mean time its requests had their place, newer ones weigh more; 0: none had one yet."""
         self.suspects = asyncio.Lock()
         """Held by the one request that may find out whether it was what broke the engine."""
         self._key = key
@@ -82,6 +86,11 @@ class Resident:
     def held(self) -> int:
         """The bytes it holds, as far as that is known."""
         return self.reserved if self.figure is None else self.figure
+
+    def took(self, seconds: float) -> None:
+        """A request was answered, so many seconds after it had its place."""
+        before = self.request_seconds or seconds
+        self.request_seconds = before + (seconds - before) * NEWEST
 
     async def load(self) -> float:
         """Starts the engine; returns the seconds that took. It is to be measured then.

@@ -18,16 +18,17 @@ from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.resp import Link
 from shared.wire.event import Entry, Item, Usage, Vectors
+from shared.wire.node import LoadProgress
 from shared.wire.task import Kind, Task
 from tests.loops import around
-from worker.engines.base import Generation, Sink, Unwatched
+from worker.engines.base import Generation, Sink
 from worker.loop import Grant
 from worker.request import Request
 
 Play = Callable[[Generation, Sink], Awaitable[Usage]]
 
 
-class Scripted(Unwatched):
+class Scripted:
     """A base.Engine whose generations are `plays`, one after the other, the last one for ever.
 
     `starts` are what its starts raise, None for one that succeeds; the last one stands too.
@@ -38,6 +39,7 @@ class Scripted(Unwatched):
     def __init__(self, *plays: Play, starts: tuple[Exception | None, ...] = (None,)) -> None:
         self.asked: list[Generation] = []
         self.started = 0
+        self.loading: LoadProgress | None = None
         self._plays = plays
         self._starts = starts
         self._over = asyncio.Event()
@@ -56,6 +58,9 @@ class Scripted(Unwatched):
 
     async def stop(self) -> None:
         self._over.set()
+
+    def progress(self) -> LoadProgress | None:
+        return self.loading
 
     def pids(self) -> list[int]:
         return []

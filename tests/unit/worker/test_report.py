@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from shared.clock import SystemClock
+from shared.wire.node import LoadProgress
 from tests.fakes.nvml.card import GIB, FakeNvml
 from tests.loops import around, reported
 from tests.unit.worker.scripted import Scripted, says
 from worker import memory
 from worker.cuda import open_cuda
 from worker.ledger import Ledger
+from worker.loop import NO_RUN, Grant
 from worker.report import Report
 from worker.sampler import Sampler
 
@@ -51,4 +55,28 @@ async def test_a_cpu_tells_the_whole_machine_beside_its_budget(tmp_path: Path) -
     assert told.used is not None
     assert 0 < told.used < told.total
     assert (told.watts, told.celsius) == (None, None)
+    loop.journal.close()
+
+
+async def test_the_mean_time_of_requests_counts_those_that_were_answered(tmp_path: Path) -> None:
+    loop = around({"m": Scripted(says("x"))}, tmp_path)
+    report = reported(loop)
+    assert report.model("m").request_seconds == 0
+    now = loop.now
+    loop.end(loop.grant("m")._replace(since=now - 10))
+    assert report.model("m").request_seconds == pytest.approx(10, abs=0.1)
+    loop.end(loop.grant("m")._replace(since=now - 20))
+    assert report.model("m").request_seconds == pytest.approx(11, abs=0.1)
+    loop.end(loop.grant("m")._replace(since=now - 500), answered=False)
+    loop.end(Grant("m", NO_RUN, now - 500))
+    assert report.model("m").request_seconds == pytest.approx(11, abs=0.1)
+    loop.journal.close()
+
+
+async def test_a_load_under_way_is_told(tmp_path: Path) -> None:
+    engine = Scripted(says("x"))
+    loop = around({"m": engine}, tmp_path)
+    assert reported(loop).model("m").progress is None
+    engine.loading = LoadProgress("reading weights", 1, 2)
+    assert reported(loop).model("m").progress == LoadProgress("reading weights", 1, 2)
     loop.journal.close()
