@@ -7,14 +7,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gateway.counts import Counts
-from gateway.exchange import Exchange, Presence
+from gateway.exchange import Exchange, Header, Presence
 from gateway.reply import Reply
 from gateway.sse import WAITING, Chunks, failure
+from gateway.waiting import Waiting
 from shared.errors import HubError, RequestTimeout
 from shared.wire.event import Failed, Item
 
 KEEP_ALIVE = 10.0
 """Seconds without a byte after which a stream gets a comment."""
+FIRST_COMMENT = 2.0
+"""Seconds in line after which a stream that is to wait on is told what it waits for."""
+NEXT_COMMENT = 2.0
+WORTH_TELLING = 2.0
+"""A shorter rest of a wait opens no stream: an error can still come with its own status."""
 
 STALLED = 5.0
 """Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
@@ -45,12 +51,12 @@ async def stream(
 ) -> int:
     """Sends a reply as events; returns how many items it had. `first` gets seconds to content.
 
-    The status goes out with the first content, so that what fails before is a plain HTTP error;
-    a client that waits long gets comments until then.
+    The status goes out with the first content or comment, so that what fails before is a plain
+    HTTP error; what fails later is an error event.
     """
     loop = asyncio.get_running_loop()
-    end = loop.time() + limit
-    due = loop.time() + KEEP_ALIVE
+    now = loop.time()
+    end, due, silent = now + limit, now + FIRST_COMMENT, now + KEEP_ALIVE
     count = 0
     begun = False
     with Presence(exchange, limit + STALLED):
@@ -62,22 +68,57 @@ async def stream(
                 chunks.failed = too_slow(limit).failed()
             if chunks.failed is not None:
                 if not exchange.status:
+                    exchange.extra += wait_headers(reply)
                     await exchange.refuse(chunks.failed)
                     break
                 data += failure(chunks.failed)
             elif not data:
-                if loop.time() < due:
+                now = loop.time()
+                if now < due:
                     continue
-                data = WAITING
+                data = comment(reply.waiting, opened=bool(exchange.status), silent=now >= silent)
+                if not data:
+                    due = now
+                    continue
             elif not begun:
                 begun = True
                 first(exchange.seconds)
             if not exchange.status:
+                exchange.extra += wait_headers(reply)
                 await exchange.open_stream()
             over = chunks.usage is not None or chunks.failed is not None
             await exchange.write(data, last=over)
-            due = loop.time() + KEEP_ALIVE
+            now = loop.time()
+            silent = now + KEEP_ALIVE
+            due = silent if reply.waiting is None else now + NEXT_COMMENT
     return count
+
+
+def comment(waiting: Waiting | None, *, opened: bool, silent: bool) -> bytes:
+    """What a stream says that has no content yet, or none for a while; nothing: not now.
+
+    While it waits in line it is told for what, from FIRST_COMMENT seconds on. The first comment
+    sends the status, so it has to be worth that: the wait is to last WORTH_TELLING seconds more
+    and the model's last load did not fail. After KEEP_ALIVE seconds without a byte (`silent`) and
+    once the status is out (`opened`) nothing speaks against it. Reply.tick looks at these times,
+    so each comes up to a second later.
+    """
+    if waiting is None:
+        return WAITING if silent else b""
+    likely = waiting.seconds >= WORTH_TELLING and not waiting.fails
+    return waiting.comment() if opened or silent or likely else b""
+
+
+def wait_headers(reply: Reply) -> list[Header]:
+    """What a reply tells of its wait. Times are in milliseconds, as this gateway saw them."""
+    headers = [(b"x-aihub-queue-position", b"%d" % (reply.placed + 1))]
+    if reply.expected is not None:
+        headers.append((b"x-aihub-expected-wait-ms", b"%d" % (reply.expected * 1000)))
+    if reply.started is not None:
+        headers.append((b"x-aihub-waited-ms", b"%d" % ((reply.started - reply.opened) * 1000)))
+        if reply.loaded:
+            headers.append((b"x-aihub-load-ms", b"%d" % (reply.loaded * 1000)))
+    return headers
 
 
 async def whole(exchange: Exchange, reply: Reply, kind: type[T], limit: float) -> T | Failed:
@@ -89,8 +130,10 @@ async def whole(exchange: Exchange, reply: Reply, kind: type[T], limit: float) -
             items = await reply.items(max(0.0, end - loop.time()))
             for item in items:
                 if isinstance(item, (kind, Failed)):
+                    exchange.extra += wait_headers(reply)
                     return item
             if not items and loop.time() >= end:
+                exchange.extra += wait_headers(reply)
                 return too_slow(limit).failed()
 
 

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 import hiredis
 
 from gateway.calls import Calls
+from gateway.line import Line
 from gateway.recovery import Recovery
 from gateway.reply import Reply
 from gateway.sightings import Sightings
+from gateway.waiting import retry_after
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock, SystemClock
@@ -57,7 +59,7 @@ class Dispatch:
             settings.request_timeout,
             self._clock,
         )
-        self._seconds: dict[str, float] = {}
+        self._line = Line(self._link, self._replies, self._sightings, self._clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -145,8 +147,9 @@ class Dispatch:
             raise QueueFull(
                 f"{placed.waiting} requests already wait for {entry.name!r},"
                 f" which is the limit. Try again later.",
-                retry_after=self._expected_wait(entry, placed.waiting),
+                retry_after=self._retry_after(entry, placed.waiting),
             )
+        reply.placed = reply.ahead = placed.waiting
         return reply
 
     def close(self, reply: Reply) -> None:
@@ -154,7 +157,6 @@ class Dispatch:
         if not self._forget(reply):
             return
         if reply.job_over:
-            self._measure(reply)
             return
         reply.ended = True
         abort = asyncio.ensure_future(self._abort(reply))
@@ -263,15 +265,8 @@ class Dispatch:
             ),
         )
 
-    def _measure(self, reply: Reply) -> None:
-        """Mean seconds a reply takes, per model, for Retry-After; newer replies weigh more."""
-        seconds = self._clock.now() - reply.opened
-        before = self._seconds.get(reply.task.model, seconds)
-        self._seconds[reply.task.model] = before + (seconds - before) * 0.1
-
-    def _expected_wait(self, entry: Entry, waiting: int) -> float:
-        seconds = self._seconds.get(entry.base, 1.0) / 2
-        return min(60.0, max(1.0, round(waiting * seconds / entry.model.parallel)))
+    def _retry_after(self, entry: Entry, waiting: int) -> float:
+        return retry_after(self._line.outlook(entry.model.lane, entry.base, None), waiting)
 
     async def _tick(self) -> None:
         """Time goes on for every reply, also while Redis does not answer."""
@@ -289,6 +284,7 @@ class Dispatch:
                 await self._sightings.look()
                 self._calls.turn()
                 await self._recovery.look()
+                await self._line.look()
             except (Lost, hiredis.HiredisError) as error:
                 logger.warning("cannot watch", error=str(error))
             except Exception:

@@ -5,8 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.waiting import Waiting
 from shared.errors import HubError
-from shared.wire.event import LAST, Delta, Entry, Failed, Finish, Item, Progress, Text, Usage
+from shared.wire.event import (
+    LAST,
+    Delta,
+    Entry,
+    Failed,
+    Finish,
+    Item,
+    Progress,
+    Started,
+    Text,
+    Usage,
+)
 from shared.wire.task import Task
 
 LARGEST_BACKLOG = 16_384
@@ -24,6 +36,19 @@ class Reply:
         self.worker: str | None = None
         """The worker called for it last; None: there was none. It may be another that answers."""
         self.called = now
+        self.placed = 0
+        """How many waited before it when it was queued."""
+        self.ahead: int | None = 0
+        """How many did when its place was looked up last, at `looked`; None: it is being taken."""
+        self.looked = float("-inf")
+        self.waiting: Waiting | None = None
+        """What it can expect, once it has waited for a while and as long as it waits."""
+        self.expected: float | None = None
+        """Seconds of its whole wait, as expected when it had waited for a while."""
+        self.started: float | None = None
+        """When its first item came."""
+        self.loaded = 0.0
+        """Seconds of its wait until the model was ready."""
         self.opened = now
         self.heard = now
         self.next = 0
@@ -82,6 +107,8 @@ class Reply:
         self.heard = now
         if entry.index != self.next:
             return entry.index < self.next
+        if self.next == 0:
+            self._begin(entry.item, now)
         self.next += 1
         if self.task.streamed:
             self._remember(entry.item)
@@ -107,6 +134,12 @@ class Reply:
         """Ends the reply with an error of our own."""
         if not self.ended:
             self._deliver(failed)
+
+    def _begin(self, first: Item, now: float) -> None:
+        self.started = now
+        self.waiting = None
+        if isinstance(first, Started) and first.ready is not None:
+            self.loaded = max(0.0, now - self.opened - first.ready)
 
     def _remember(self, item: Item) -> None:
         if isinstance(item, Text):

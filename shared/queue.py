@@ -109,6 +109,7 @@ _reclaim = Script("reclaim")
 _abort = Script("abort")
 _waiting = Script("waiting")
 _keep = Script("keep")
+_standing = Script("standing")
 _STATES = {1: "queued", 0: "known", -1: "full"}
 
 
@@ -260,6 +261,12 @@ async def keep(
         ),
     )
     return [name.decode() for name in ours], [name.decode() for name in left]
+
+
+async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int | None]:
+    """How many jobs wait before each of these; None for one that does not wait."""
+    found = await _standing.run(link, (queue,), (BOUNDARY_MS, *ids))
+    return [None if ahead < 0 else ahead for ahead in found]
 
 
 async def abort(link: LinkLike, queue: str, id_: str) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Literal
 
 from shared import log
 from shared.errors import EngineFailed, HubError
-from shared.wire.event import Answer, Done, Progress, Started, Usage
+from shared.wire.event import Answer, Done, Progress, Usage
 from worker.choice import (
     BROKEN,
     ENGINE_TRIES,
@@ -37,7 +36,7 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
     task = request.claimed.task
     position = await request.position()
     if position.index == 0:
-        request.emit(Started(time.time()))
+        request.begin()
     bodies, per_prompt = spread(kind, task.body)
     defaults = request.defaults
     request.keep_alive = keep_alive(bodies)
@@ -91,7 +90,7 @@ async def embed(request: Request) -> None:
     position = await request.position()
     task = request.claimed.task
     if position.index == 0:
-        request.emit(Started(time.time()))
+        request.begin()
     body = decode_body(task.body)
     given = body["input"]
     inputs = given if isinstance(given, list) else [given]

@@ -16,6 +16,7 @@ from shared.wire.event import (
     Entry,
     Item,
     Position,
+    Started,
     Where,
 )
 from worker.adapters import Lease
@@ -130,6 +131,12 @@ class Request:
             self._lease.release()
         answered = self.reason is None or self.over
         self._loop.end(self._grant, self.keep_alive, answered=answered)
+
+    def begin(self) -> None:
+        """Sends the first item of the reply."""
+        slot = self._loop.slot(self.claimed.task.model)
+        ready = self._loop.now - slot.since if slot.state == "ready" else None
+        self.emit(Started(self._clock.wall_ms() / 1000, ready))
 
     def emit(self, item: Item) -> None:
         """Sends the next item of the reply."""

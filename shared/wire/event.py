@@ -23,9 +23,13 @@ class Usage(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Started(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=0):
-    """A worker has begun with the job at `at`, in epoch seconds; nothing was generated yet."""
+    """A worker has begun with the job at `at`, in epoch seconds; nothing was generated yet.
+
+    `ready` says for how many seconds its model had been ready then, where it was.
+    """
 
     at: float
+    ready: float | None = None
 
 
 class Text(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):

@@ -343,3 +343,15 @@ async def test_lines_are_counted_and_timed(link: Link) -> None:
     assert (await queue.waiting(link, [QUEUE]))[QUEUE] == queue.Line(0, 0)
     await expire_lease(link, "job-1")
     assert (await queue.waiting(link, [QUEUE]))[QUEUE].waiting == 1
+
+
+async def test_where_jobs_stand(link: Link) -> None:
+    for name in "abc":
+        await put(link, task(name, key=name))
+        await asyncio.sleep(0.002)
+    await put(link, task("late", key="d", service="batch"))
+    assert await queue.standing(link, QUEUE, ["a", "c", "late", "nobody"]) == [0, 2, 3, None]
+    assert await take(link, 1) == ["a"]
+    assert await queue.standing(link, QUEUE, ["a", "b", "c", "late"]) == [None, 0, 1, 2]
+    await put(link, task("d", key="e"))
+    assert await queue.standing(link, QUEUE, ["late", "d"]) == [3, 2]
