@@ -266,40 +266,59 @@ class Adapters:
 
     async def _load(self, paths: Mapping[str, str], unload: tuple[str, ...], run: int) -> None:
         """`run` is the one that it was decided in; what comes of it in another is forgotten."""
-        if self.run != run:
-            return
-        began = self._clock.now()
-        errors: dict[str, Exception] = {}
+        together = isinstance(self._engine, Successive)
+        groups = [dict(paths)] if together else [{name: path} for name, path in paths.items()]
+        for group in groups:
+            if self.run != run:
+                return
+            began = self._clock.now()
+            sizes, errors = await self._try(group, unload, run)
+            if self.run != run:
+                return
+            self._settle(group, sizes, errors, self._clock.now() - began)
+            logger.info(
+                "adapters", loaded=[n for n in group if n not in errors], unloaded=list(unload)
+            )
+            unload = ()
+            self._loading = {n: path for n, path in self._loading.items() if n not in group}
+        self._decide()
+
+    async def _try(
+        self, paths: Mapping[str, str], unload: tuple[str, ...], run: int
+    ) -> tuple[dict[str, int], dict[str, Exception]]:
+        """Bytes of each, and the errors of those that are not loaded."""
         sizes = dict.fromkeys(paths, 0)
         try:
             for name in unload:
                 await self._engine.unload_adapter(name)
             if self._adapting.counted:
                 sizes = await asyncio.to_thread(self._sizes, paths)
-            errors = await self._bring(paths, sizes, run)
+            return sizes, await self._bring(paths, sizes, run)
         except (EngineLost, HubError) as error:
-            errors = dict.fromkeys(paths, error)
+            return sizes, dict.fromkeys(paths, error)
         except Exception as error:
             logger.exception("a load broke", adapters=list(paths))
             failed = EngineFailed(f"Internal error: {type(error).__name__}.")
-            errors = dict.fromkeys(paths, failed)
-        if self.run != run:
-            return
-        now = self._clock.now()
+            return sizes, dict.fromkeys(paths, failed)
+
+    def _settle(
+        self,
+        paths: Mapping[str, str],
+        sizes: Mapping[str, int],
+        errors: Mapping[str, Exception],
+        seconds: float,
+    ) -> None:
         if len(errors) < len(paths):
-            seconds = min(LONGEST, max(SHORTEST, now - began))
+            seconds = min(LONGEST, max(SHORTEST, seconds))
             self.load_seconds += (seconds - self.load_seconds) / 2
-        self._loading = {}
         for name, path in paths.items():
             if name in errors:
                 self._fail(name, errors[name])
             else:
-                self._held[name] = Held(path, sizes[name], now)
+                self._held[name] = Held(path, sizes[name], self._clock.now())
                 self._failed.pop(name, None)
                 self._admit(name)
         self._book()
-        logger.info("adapters", loaded=[n for n in paths if n not in errors], unloaded=list(unload))
-        self._decide()
 
     async def _bring(
         self, paths: Mapping[str, str], sizes: Mapping[str, int], run: int
