@@ -35,7 +35,7 @@ def generation(*, resume: str = "", adapter: str | None = None, **body: Any) -> 
 
 async def ask(base: Transformers, **asked: Any) -> tuple[Recorder, Usage]:
     sink = Recorder()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         usage = await base.generate(generation(**asked), sink)
     assert len(sink.reasons) == 1
     return sink, usage

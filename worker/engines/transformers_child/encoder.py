@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
-from worker.engines.transformers_child.model import Unfit, load
+from worker.engines.transformers_child.model import UnfitError, load
 from worker.engines.transformers_child.options import Options
 from worker.engines.transformers_child.refusal import Refusal, too_long
 
@@ -30,7 +30,7 @@ def pooling(weights: str) -> str:
         return "mean"
     kinds = {str(module["type"]).rpartition(".")[2]: module for module in modules}
     if unknown := set(kinds) - KNOWN:
-        raise Unfit(f"modules.json asks for {', '.join(sorted(unknown))}, which is not served")
+        raise UnfitError(f"modules.json asks for {', '.join(sorted(unknown))}, which is not served")
     if "Pooling" not in kinds:
         return "mean"
     told = read(weights, f"{kinds['Pooling']['path']}/config.json") or {}
@@ -38,7 +38,7 @@ def pooling(weights: str) -> str:
     asked = named | {name for key, name in POOLINGS.items() if told.get(key)}
     others = [key for key, on in told.items() if key.startswith("pooling_mode_") and on is True]
     if len(asked) != 1 or set(others) - set(POOLINGS) or asked - set(POOLINGS.values()):
-        raise Unfit("its pooling is none of mean, cls and lasttoken")
+        raise UnfitError("its pooling is none of mean, cls and lasttoken")
     return asked.pop()
 
 
@@ -59,7 +59,7 @@ class Encoder:
         self._device = torch.device("cuda" if options.cuda else "cpu")
         longest = getattr(self._model.config, "max_position_embeddings", None)
         if longest is not None and options.context > longest:
-            raise Unfit(f"context is {options.context}, and the model takes {longest} tokens")
+            raise UnfitError(f"context is {options.context}, and the model takes {longest} tokens")
         self.vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
 
     def embed(self, inputs: Sequence[str | list[int]]) -> tuple[list[list[float]], int]:

@@ -16,7 +16,7 @@ from transformers.utils import logging
 from shared.lifeline import die_with_parent
 from worker.engines.transformers_child.batch import Batch, Said
 from worker.engines.transformers_child.encoder import Encoder
-from worker.engines.transformers_child.model import Language
+from worker.engines.transformers_child.model import Language, UnfitError
 from worker.engines.transformers_child.options import Options
 from worker.engines.transformers_child.running import Speech
 from worker.engines.transformers_child.server import Server
@@ -35,7 +35,11 @@ def main(argv: list[str]) -> int:
     if options.cuda and options.memory:
         share = options.memory / torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, share))
-    asyncio.run(serve(options))
+    try:
+        asyncio.run(serve(options))
+    except UnfitError as error:
+        print(f"UnfitError: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

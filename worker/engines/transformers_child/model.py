@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,16 +22,16 @@ ROUGH = 0.1
 """Of the largest logit, for types of 16 bits and quantised weights."""
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """The model cannot be served; the message says why."""
 
 
 def attention(config: Any) -> tuple[set[str], int | None]:
-    """The kinds of layers, and the window of those that have one; raises Unfit."""
+    """The kinds of layers, and the window of those that have one; raises UnfitError."""
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
     if unknown := kinds - KNOWN_LAYERS:
-        raise Unfit(f"layers of the kind {', '.join(sorted(unknown))} cannot be batched")
+        raise UnfitError(f"layers of the kind {', '.join(sorted(unknown))} cannot be batched")
     if not kinds:
         kinds = {"sliding_attention" if window else "full_attention"}
     return kinds, window
@@ -42,11 +43,11 @@ class Language:
     def __init__(self, options: Options) -> None:
         config = AutoConfig.from_pretrained(options.weights)
         if getattr(config, "is_encoder_decoder", False):
-            raise Unfit("encoder-decoder models are not served")
+            raise UnfitError("encoder-decoder models are not served")
         text = config.get_text_config()
         longest = getattr(text, "max_position_embeddings", None)
         if longest is not None and options.context > longest:
-            raise Unfit(f"context is {options.context}, and the model takes {longest} tokens")
+            raise UnfitError(f"context is {options.context}, and the model takes {longest} tokens")
         self._kinds, self._window = attention(text)
         self.device = torch.device("cuda" if options.cuda else "cpu")
         self.tokenizer = AutoTokenizer.from_pretrained(options.weights)
@@ -112,10 +113,19 @@ class Language:
         )
 
     def prove(self) -> None:
-        """Compute some tokens in two slots and alone; raises Unfit where that differs.
+        """Raises UnfitError where the model does not compute the same in slots as alone.
 
-        A model may keep what a cache of slots does not, or read places from something else.
+        It may keep what a cache of slots does not, or read places from something else.
         """
+        try:
+            apart = self._apart()
+        except Exception as error:
+            raise UnfitError(f"it cannot be computed in a batch: {error}") from error
+        if not apart < TOLERANCE.get(self._model.dtype, ROUGH):
+            raise UnfitError(f"it does not compute the same in a batch (off by {apart:.1%})")
+
+    def _apart(self) -> float:
+        """By how much the logits of some tokens differ, as a share of the largest."""
         ids = [(7 * at + 3) % self.vocabulary for at in range(PROBE)]
         with torch.inference_mode():
             alone = self._model(torch.tensor([ids], device=self.device), use_cache=False).logits
@@ -124,13 +134,15 @@ class Language:
         half = PROBE // 2
         for slot in range(slots):
             self.step(slot, [ids[: half - slot]], [0], [""])
+        apart = [0.0]
         for at in range(half, PROBE):
             rows = [at - slot for slot in range(slots)]
             given = self.step(0, [[ids[row]] for row in rows], rows, [""] * slots)
-            for logits, row in zip(given, rows, strict=True):
-                apart = float((logits - expected[row]).abs().max() / expected[row].abs().max())
-                if not apart < TOLERANCE.get(self._model.dtype, ROUGH):
-                    raise Unfit(f"it does not compute the same in a batch (off by {apart:.1%})")
+            apart += [
+                float((logits - expected[row]).abs().max() / expected[row].abs().max())
+                for logits, row in zip(given, rows, strict=True)
+            ]
+        return math.inf if any(map(math.isnan, apart)) else max(apart)
 
     def sleep(self) -> None:
         """Weights to host memory, the cache dropped."""
