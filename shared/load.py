@@ -93,7 +93,7 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
             parallel=model.parallel,
             embedding=model.kind == "embedding",
             dtype=model.dtype,
-            adapters=sum(read_adapter(path) for path in paths),
+            adapters=sum(adapter_bytes(path, lenient=lenient) for path in paths),
         )
     if model.engine != "vllm":
         raise WeightsError(f"How much the engine {model.engine} holds is not known.")

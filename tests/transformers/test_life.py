@@ -18,6 +18,7 @@ from shared.estimate import estimate
 from shared.load import load_of
 from shared.settings import Model, Settings
 from shared.weights import read
+from tests import adapters
 from tests.hub import running_hub
 from tests.transformers import place as folders
 from tests.transformers.asking import Watched, ask, generation
@@ -122,10 +123,12 @@ async def test_embeddings(home: Path) -> None:
         await made.stop()
 
 
-def test_the_whole_hub() -> None:
+def test_the_whole_hub(tmp_path: Path) -> None:
+    lora = adapters.save(tmp_path / "lora", 1, adapters.matrices(1, strength=0.5))
     toml = (
         f'[models.smol]\nengine = "transformers"\nweights = "{place.weights()}"\n'
         f'python = "{place.python()}"\ncontext = 1024\nthreads = 1\n'
+        f'[models.smol.adapters]\nmine = "{lora}"\n'
     )
     with running_hub(toml) as hub, openai.OpenAI(base_url=hub.base_url, api_key=hub.key) as client:
         asked = {"role": "user", "content": "What is the capital of France?"}
@@ -142,6 +145,13 @@ def test_the_whole_hub() -> None:
         assert "Paris" in text
         assert chunks[-1].usage is not None
         assert chunks[-1].usage.completion_tokens > 3
+        other = client.chat.completions.create(
+            model="mine",
+            messages=[asked],  # type: ignore[list-item]
+            temperature=0,
+            max_tokens=12,
+        )
+        assert other.choices[0].message.content != text
         with pytest.raises(openai.BadRequestError) as caught:
             client.completions.create(model="smol", prompt="hi " * 3000)
         assert caught.value.code == "context_length_exceeded"
