@@ -84,7 +84,7 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
             adapters=sum(adapter_bytes(path, lenient=lenient) for path in paths),
         )
     if model.engine == "transformers":
-        device: Device = "cpu" if model.lane == "cpu" else "cuda"
+        device = device_of(model, settings)
         return Load(
             engine="transformers",
             device=device,
@@ -102,7 +102,7 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
     narrow = (flag(model.arguments, "--kv-cache-dtype") or "").startswith("fp8")
     return Load(
         engine="vllm",
-        device="cpu" if model.lane == "cpu" else "cuda",
+        device=device_of(model, settings),
         context=model.context,
         parallel=model.parallel,
         embedding=model.kind == "embedding",
@@ -114,6 +114,14 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
         lora_rank=model.max_lora_rank or LORA_RANK,
         split=model.tensor_parallel,
     )
+
+
+def device_of(model: Model, settings: Settings) -> Device:
+    """What its lane's workers load it on, where the settings say it; else by the lane's name."""
+    kinds = {name.partition(":")[0] for name in settings.devices}
+    if model.lane == settings.lane and len(kinds) == 1:
+        return "cpu" if kinds == {"cpu"} else "cuda"
+    return "cpu" if model.lane == "cpu" else "cuda"
 
 
 def adapter_bytes(path: Path, *, lenient: bool) -> int:

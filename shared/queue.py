@@ -108,7 +108,6 @@ _release = Script("release")
 _reclaim = Script("reclaim")
 _abort = Script("abort")
 _waiting = Script("waiting")
-_keep = Script("keep")
 _standing = Script("standing")
 _STATES = {1: "queued", 0: "known", -1: "full"}
 
@@ -239,28 +238,6 @@ async def waiting(link: LinkLike, queues: Sequence[str]) -> dict[str, Line]:
     flat = await _waiting.run(link, queues, (HORIZON_MS, BOUNDARY_MS))
     pairs = zip(*[iter(flat)] * 2, strict=True)
     return {name: Line(*pair) for name, pair in zip(queues, pairs, strict=True)}
-
-
-async def keep(
-    link: LinkLike, worker: str, lane: str, models: Sequence[tuple[str, int]], room: int
-) -> tuple[list[str], list[str]]:
-    """Makes `worker` the keeper of those models that no living worker of the lane keeps, in order,
-    as far as they fit in `room` bytes; each comes with its bytes.
-
-    Returns the names of those it keeps now, and of those that did not fit and are nobody's.
-    """
-    ours, left = await _keep.run(
-        link,
-        (keys.keepers(lane), keys.WORKERS),
-        (
-            worker,
-            room,
-            keys.WORKER_MS,
-            keys.KEEPERS_MS,
-            *(part for each in models for part in each),
-        ),
-    )
-    return [name.decode() for name in ours], [name.decode() for name in left]
 
 
 async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int | None]:

@@ -23,6 +23,7 @@ from shared.wire.node import decode_state
 from shared.wire.task import Class, Kind
 from tests.loops import around, reported
 from tests.native import Upstream
+from worker.custody import ALL, Share
 from worker.engines.registry import build
 from worker.lane import Lane
 from worker.occasion import LoadAsked
@@ -51,18 +52,28 @@ def sees(dispatch: Dispatch, lane: Lane, model: str) -> bool:
 class Hub:
     """Gateways and workers of one test, and a link of its own."""
 
-    def __init__(self, url: str, upstream: Upstream, stack: AsyncExitStack, limit: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        upstream: Upstream,
+        stack: AsyncExitStack,
+        limit: float,
+        models: dict[str, Model] | None,
+        size: int,
+    ) -> None:
         socket = f"unix:{upstream.path}"
+        both = {
+            "m": Model(engine="openai", url=socket, parallel=PLACES),
+            "e": Model(engine="openai", url=socket, kind="embedding"),
+        }
         self.settings = Settings(
             redis_url=url,
             queue_limit=16,
             request_timeout=limit,
             drain_timeout=1,
-            models={
-                "m": Model(engine="openai", url=socket, parallel=PLACES),
-                "e": Model(engine="openai", url=socket, kind="embedding"),
-            },
+            models=both if models is None else models,
         )
+        self._size = size
         self.catalog = Catalog(self.settings.models)
         self.upstream = upstream
         self.link = Link(url, "test")
@@ -76,17 +87,18 @@ class Hub:
         await self.link.wait_open(5)
         self._stack.push_async_callback(self.link.stop)
 
-    async def lane(self) -> Lane:
+    async def lane(self, share: Share = ALL) -> Lane:
         lane_entries = self.catalog.lane("cpu")
         engines = {e.name: build(e.name, e.model, self.settings) for e in lane_entries}
         folder = self._stack.enter_context(TemporaryDirectory())
-        loop = around(engines, Path(folder), PLACES)
-        lane = Lane(self.settings, self.catalog, loop, reported(loop))
+        loop = around(engines, Path(folder), PLACES, size=self._size)
+        lane = Lane(self.settings, self.catalog, loop, reported(loop), share=share)
         self._stack.push_async_callback(loop.close)
         self.lanes.append(lane)
         self._mains[lane.name] = asyncio.create_task(lane.main())
         self._stack.push_async_callback(self.stop_lane, lane)
-        await eventually(lambda: self.ready() >= set(engines))
+        wanted = {e.name for e in lane_entries if e.model.preload and share.of == 1}
+        await eventually(lambda: self.ready() >= wanted)
         await self.told(lane)
         return lane
 
@@ -100,12 +112,13 @@ class Hub:
 
     async def told(self, lane: Lane) -> None:
         """Returns when the lane's heartbeat says what its models' states are."""
-        states = {name: slot.state for name, slot in lane._loop.state.slots.items()}
         async with asyncio.timeout(5):
             while True:
                 data = await self.link.call("GET", keys.worker(lane.name))
                 models = decode_state(data).models if data is not None else {}
-                if {name: report.state for name, report in models.items()} == states:
+                slots = lane._loop.state.slots
+                told = {name: report.state for name, report in models.items()}
+                if told == {name: slot.state for name, slot in slots.items()}:
                     return
 
     def ready(self) -> set[str]:
@@ -150,7 +163,8 @@ class Hub:
         )
 
     def idle(self) -> bool:
-        return not any(lane._running or served(lane) for lane in self.lanes)
+        open_ = [lane for lane in self.lanes if not lane._stop.is_set()]
+        return not any(lane._running or served(lane) for lane in open_)
 
     async def left(self) -> list[str]:
         names = [name.decode() for name in await self.link.call("KEYS", "*")]
@@ -167,10 +181,17 @@ class Hub:
 
 @asynccontextmanager
 async def running(
-    url: str, upstream: Upstream, *, lanes: int = 1, dispatches: int = 1, limit: float = 30
+    url: str,
+    upstream: Upstream,
+    *,
+    lanes: int = 1,
+    dispatches: int = 1,
+    limit: float = 30,
+    models: dict[str, Model] | None = None,
+    size: int = 0,
 ) -> AsyncIterator[Hub]:
     async with AsyncExitStack() as stack:
-        hub = Hub(url, upstream, stack, limit)
+        hub = Hub(url, upstream, stack, limit, models, size)
         await hub.start()
         for _ in range(lanes):
             await hub.lane()

@@ -25,8 +25,9 @@ def around(
     folder: Path,
     places: int = 4,
     defaults: dict[str, float | int] | None = None,
+    size: int = 0,
 ) -> Loop:
-    """Engines that take no bytes of the device and stay for ever."""
+    """Engines that stay for ever; each is thought to take `size` bytes of a device of 1 GiB."""
     device = CpuDevice()
     ledger = Ledger("cpu", GIB)
     residents = {
@@ -35,14 +36,14 @@ def around(
             engine,
             device,
             ledger,
-            0,
+            size,
             None,
             Key("cpu", name, "openai", 0, places),
             defaults or {},
         )
         for name, engine in engines.items()
     }
-    plan = Plan(size=0, load_seconds=0.1, places=places, keep_alive=-1)
+    plan = Plan(size=size, load_seconds=0.1, places=places, keep_alive=-1)
     clock = SystemClock()
     state = residency.device(dict.fromkeys(engines, plan), GIB, now=clock.now())
     return Loop(residents, state, device, ledger, Journal(folder, "test", clock), None, clock)

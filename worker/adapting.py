@@ -28,5 +28,5 @@ def adapting(model: Model, settings: Settings, listed: tuple[Adapter, ...]) -> A
         model.loaded_adapters,
         listed,
         settings.folder / "models",
-        counted=model.engine != "vllm" or settings.device == "cpu",
+        counted=model.engine != "vllm" or settings.device.startswith("cpu"),
     )

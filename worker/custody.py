@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from shared import log, queue
+from shared import custody, log
 from shared.catalog import Entry
 from shared.clock import Clock
 from shared.resp import Link
@@ -86,17 +86,23 @@ class Custody:
             self._loop.post(Pin(now, model, True) if pin else LoadAsked(now, model))
 
     async def _take(self, models: list[str]) -> list[str]:
-        """Those of `models` that were not kept before and are now."""
+        """Those of `models` that were not kept before and are now; pinned ones have precedence."""
+        pinned = [model for model in models if model in self._pinned]
+        others = [model for model in models if model not in self._pinned]
+        return await self._ask(pinned, self._pinned) + await self._ask(others, self._wanted)
+
+    async def _ask(self, models: list[str], beside: list[str]) -> list[str]:
+        """Takes what fits beside those of `beside` that are kept already."""
         if not models:
             return []
-        sizes = {model: self._loop.slot(model).plan.size for model in (*models, *self._kept)}
-        held = sum(sizes[model] for model in self._kept)
-        pairs = [(model, 0 if model in self._kept else sizes[model]) for model in models]
-        ours, left = await queue.keep(
-            self._link, self._worker, self._lane, pairs, self._loop.state.capacity - held
-        )
-        self._tell([model for model in left if model in self._pinned])
-        taken = [model for model in ours if model not in self._kept]
+        kept = set(self._kept)
+        sizes = {model: self._loop.slot(model).plan.size for model in (*models, *beside)}
+        room = self._loop.state.capacity - sum(sizes[m] for m in beside if m in kept)
+        pairs = [(model, 0 if model in kept else sizes[model]) for model in models]
+        ours, left = await custody.keep(self._link, self._worker, self._lane, pairs, room)
+        if beside is self._pinned:
+            self._tell(left)
+        taken = [model for model in ours if model not in kept]
         self._kept += taken
         return taken
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import hiredis
 import redis
-from arq.connections import RedisSettings, create_pool
+from arq.connections import create_pool
 from arq.worker import Worker, func
-from redis.asyncio.connection import parse_url
 
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog
@@ -26,10 +26,12 @@ from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Order, Position, Resend, decode_control
+from worker.arq_redis import arq_settings
+from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
-from worker.loop import NO_RUN, Grant, Loop
+from worker.loop import Grant, Loop
 from worker.order import Orders
 from worker.presence import Presence
 from worker.report import Report
@@ -38,28 +40,10 @@ from worker.request import Request
 POLL_SECONDS = 1
 """How long a lost wake-up can delay a job."""
 STOP_SECONDS = 3.0
-BEAT_GAP = 0.2
-"""Seconds between two heartbeats at least."""
-REFUSED_AT_ONCE = 256
-"""Jobs taken off a queue in one call to be refused."""
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 
 logger = log.get("lane")
-
-
-def arq_settings(url: str) -> RedisSettings:
-    """The URL as redis-py reads it: arq's own reading leaves percent signs in passwords."""
-    parts = parse_url(url)
-    return RedisSettings(
-        host=parts.get("host", "localhost"),
-        port=int(parts.get("port", 6379)),
-        unix_socket_path=parts.get("path"),
-        database=int(parts.get("db", 0)),
-        username=parts.get("username"),
-        password=parts.get("password"),
-        ssl=url.startswith("rediss://"),
-    )
 
 
 class Lane(Worker):
@@ -98,10 +82,8 @@ class Lane(Worker):
         self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
-        self._refusing: set[asyncio.Task[None]] = set()
+        self._claims = Claims(self._link, self.name, loop, self._lines, self._begin)
         self._stop = asyncio.Event()
-        self._stale = asyncio.Event()
-        self._claiming: asyncio.Task[None] | None = None
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
         self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
@@ -129,7 +111,7 @@ class Lane(Worker):
         loops = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
-            asyncio.create_task(self._beat(), name="beat"),
+            asyncio.create_task(self._presence.pulse(partial(self._try, self._beat)), name="beat"),
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
             asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
         ]
@@ -182,56 +164,16 @@ class Lane(Worker):
             request.tell_position(control)
 
     def admit(self, model: str, count: int) -> None:
-        """Takes so many waiting requests; a round of claims under way is followed by another."""
-        self._lines.admitted[keys.queue(model)] += count
-        if self._claiming is None and not self._stop.is_set():
-            self._claiming = asyncio.create_task(self._claim())
+        self._claims.admit(model, count)
+
+    def refuse(self, model: str, error: HubError) -> None:
+        self._claims.refuse(model, error)
 
     def changed(self) -> None:
         """Others hear at once what state a model is in."""
-        self._stale.set()
+        self._presence.stale.set()
 
-    def refuse(self, model: str, error: HubError) -> None:
-        """Takes all who wait for a model off its queue with an error."""
-        task = asyncio.create_task(self._refuse(model, error))
-        self._refusing.add(task)
-        task.add_done_callback(self._refusing.discard)
-
-    async def _claim(self) -> None:
-        try:
-            while not self._stop.is_set():
-                places = {name: count for name, count in self._lines.admitted.items() if count}
-                if not places:
-                    break
-                await self._take(places)
-        finally:
-            self._claiming = None
-
-    async def _take(self, places: dict[str, int]) -> None:
-        """Fills places in engines; those that nobody came for are given back."""
-        claimed: list[Claimed] = []
-        try:
-            claimed = await queue.claim(self._link, self.name, places)
-        except (Lost, hiredis.HiredisError) as error:
-            logger.warning("cannot claim", error=str(error))
-        for job in claimed:
-            self._begin(job, self._loop.grant(self._lines.models[job.queue]))
-        for name, count in places.items():
-            self._lines.admitted[name] -= count
-            left = count - sum(job.queue == name for job in claimed)
-            if left:
-                self._loop.give_back(self._lines.models[name], left)
-
-    async def _refuse(self, model: str, error: HubError) -> None:
-        name = keys.queue(model)
-        try:
-            while claimed := await queue.claim(self._link, self.name, {name: REFUSED_AT_ONCE}):
-                for job in claimed:
-                    self._begin(job, Grant(model, NO_RUN), error)
-        except (Lost, hiredis.HiredisError) as lost:
-            logger.warning("cannot refuse", model=model, error=str(lost))
-
-    def _begin(self, claimed: Claimed, grant: Grant, refusal: HubError | None = None) -> None:
+    def _begin(self, claimed: Claimed, grant: Grant, refusal: HubError | None) -> None:
         before = self._running.get(claimed.id)
         if before is not None:
             # Its lease ran out unnoticed, as when this process stood still, and we took it again.
@@ -296,16 +238,6 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
-        """Every second, and soon when a model changed its state."""
-        while True:
-            self._stale.clear()
-            await self._try(self._beat_once)
-            await asyncio.sleep(BEAT_GAP)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1 - BEAT_GAP):
-                    await self._stale.wait()
-
-    async def _beat_once(self) -> None:
         await self._presence.beat(len(self._running), self._report)
         await self.heart_beat()
 
@@ -349,8 +281,7 @@ class Lane(Worker):
 
     async def _hand_back(self) -> None:
         self._stop.set()
-        if self._claiming is not None:
-            await asyncio.wait([self._claiming], timeout=1)
+        await self._claims.stop()
         tasks = list(self.tasks.values())
         for request in list(self._running.values()):
             request.stop("released")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from shared import keys, log, queue
 from shared.clock import Clock
@@ -14,6 +15,8 @@ from shared.resp import Link
 from shared.wire.node import ModelReport, WorkerState, decode_state, encode_state
 from worker.report import Report
 
+BEAT_GAP = 0.2
+"""Seconds between two heartbeats at least."""
 FORGOTTEN_MS = 60_000
 """Workers that were silent for this long are taken off the list."""
 
@@ -50,6 +53,18 @@ class Presence:
         self._clock = clock
         self._host = socket.gethostname()
         self._started_ms = clock.wall_ms()
+        self.stale = asyncio.Event()
+        """Set when the last heartbeat is not true any more."""
+
+    async def pulse(self, beat: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Beats every second, and soon when it is stale."""
+        while True:
+            self.stale.clear()
+            await beat()
+            await asyncio.sleep(BEAT_GAP)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1 - BEAT_GAP):
+                    await self.stale.wait()
 
     async def beat(self, running: int, report: Report) -> None:
         """One heartbeat; the list keeps only names that beat lately."""

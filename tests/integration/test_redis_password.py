@@ -12,7 +12,7 @@ from arq.connections import create_pool
 from deploy.check import State, parts
 from shared.redact import redact
 from shared.resp import Link
-from worker.lane import arq_settings
+from worker.arq_redis import arq_settings
 
 PASSWORD = "p@ss w%41rd/#?:&é"
 USER = "hub+user"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shared.load import Load, hub_folder, load_of, weights_path
 from shared.settings import DEFAULT_MODELS, Model, Settings
@@ -41,6 +42,22 @@ def test_vllm_reserves_slots_for_adapters(settings: Settings) -> None:
     taken = load_of(served(max_lora_rank=64, max_loras=2), settings)
     assert (taken.lora_slots, taken.lora_rank) == (2, 64)
     assert load_of(served(lane="cpu"), settings).device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "lane", "kind"),
+    [
+        ("cuda:0,cuda:1", "cpu", "cuda"),
+        ("cpu:0,cpu:1", "cpu", "cpu"),
+        ("cpu,cuda:0", "cpu", "cpu"),
+        ("cpu", "gpu", "cuda"),
+    ],
+)
+def test_the_device_is_the_one_of_the_lane(
+    device: str, lane: str, kind: str, settings: Settings
+) -> None:
+    settings = replace(settings, device=device)
+    assert load_of(served(lane=lane), settings).device == kind
 
 
 @pytest.mark.parametrize(
