@@ -194,7 +194,18 @@ class Loop:
             self.end(grant, answered=False)
         return Grant(model, NO_RUN)
 
+    async def resume(self, model: str, service: Class) -> tuple[Grant, Engine]:
+        """One that was parked has what it waited for, and stands in line for a place.
+
+        It stands there before the place that is kept is given up, or the model might leave
+        between; and it waits there without it, or a model that drains might never.
+        """
+        returned = self._line_up(model, service)
+        self.unpark(model)
+        return await self._returned(model, returned)
+
     def unpark(self, model: str) -> None:
+        """One that was parked does not wait any more."""
         self._parked[model] -= 1
         if not self._parked[model]:
             self._give_places(model, -1)
@@ -222,13 +233,19 @@ class Loop:
             if resident.engine.alive:
                 return grant, resident.engine
             self.died(grant.model, "its process ended")
+        return await self._returned(grant.model, self._line_up(grant.model, service))
+
+    def _line_up(self, model: str, service: Class) -> asyncio.Future[Grant]:
         returned: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._returning[grant.model].append(returned)
-        self.post(occasion.Arrived(self.now, grant.model, service))
+        self._returning[model].append(returned)
+        self.post(occasion.Arrived(self.now, model, service))
+        return returned
+
+    async def _returned(self, model: str, returned: asyncio.Future[Grant]) -> tuple[Grant, Engine]:
         try:
-            return await returned, resident.engine
+            return await returned, self.residents[model].engine
         except asyncio.CancelledError:
-            self._leave_line(grant.model, returned)
+            self._leave_line(model, returned)
             raise
 
     def _leave_line(self, model: str, returned: asyncio.Future[Grant]) -> None:

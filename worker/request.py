@@ -117,9 +117,10 @@ class Request:
                 self._grant = loop.park(self._grant)
                 try:
                     self._lease = await adapters.wait(task.adapter)
-                    self._grant, engine = await loop.engine(self._grant, task.service)
-                finally:
+                except BaseException:
                     loop.unpark(task.model)
+                    raise
+                self._grant, engine = await loop.resume(task.model, task.service)
         return engine
 
     async def leave(self) -> None:
