@@ -37,13 +37,8 @@ async def test_windows(home: Path, tmp_path: Path) -> None:
         await small.stop()
 
 
-@pytest.mark.parametrize(
-    ("family", "why"),
-    [("bloom", "it cannot be computed in a batch"), ("mamba", "linear_attention")],
-)
-async def test_what_cannot_be_batched_is_refused(
-    home: Path, tmp_path: Path, family: str, why: str
-) -> None:
-    weights = await made(tmp_path / "w", family)
-    with pytest.raises(EngineFailed, match=f"last words: UnfitError: .*{why}"):
+async def test_what_cannot_be_batched_is_refused(home: Path, tmp_path: Path) -> None:
+    weights = await made(tmp_path / "w", "bloom")
+    why = "last words: UnfitError: it cannot be computed in a batch"
+    with pytest.raises(EngineFailed, match=why):
         await engine(home, weights=str(weights), context=256).start()

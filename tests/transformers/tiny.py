@@ -21,17 +21,7 @@ SHAPES = {
         "sliding_window": 4,
         "max_position_embeddings": 2048,
     },
-    "mistral": {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "sliding_window": 4,
-        "max_position_embeddings": 2048,
-    },
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
-    "mamba": {"hidden_size": 32, "num_hidden_layers": 2},
 }
 
 
