@@ -19,7 +19,7 @@ KEEP_ALIVE = 10.0
 FIRST_COMMENT = 2.0
 """Seconds in line after which a stream that is to wait on is told what it waits for."""
 NEXT_COMMENT = 2.0
-WORTH_TELLING = 2.0
+WORTH_TELLING = 1.0
 """A shorter rest of a wait opens no stream: an error can still come with its own status."""
 
 STALLED = 5.0

@@ -101,11 +101,17 @@ def until_ready(worker: WorkerState, model: str, now_ms: int) -> float:
     others = [other for name, other in worker.models.items() if name != model]
     first = sum(left(other, now_ms) for other in others if other.state == "loading")
     if report.size - report.reserved > worker.device.free:
-        served = [other.request_seconds or ASSUMED for other in others if other.serving]
-        first += max(served, default=0.0)
+        first += max((room(other) for other in others if other.serving), default=0.0)
     if report.state == "failed":
         first += max(0.0, (report.retry_ms - now_ms) / 1000)
     return first + report.bring_seconds
+
+
+def room(report: ModelReport) -> float:
+    """Seconds until a model in use has ended a request and been idle for as long as a load of it
+    takes: a guess, the more so as a new request may come.
+    """
+    return (report.request_seconds or ASSUMED) + report.bring_seconds
 
 
 def left(report: ModelReport, now_ms: int) -> float:

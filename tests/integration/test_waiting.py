@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,7 @@ def narrow() -> Iterator[Hub]:
     file = "smollm2-135m-instruct.q8_0.gguf"
     toml = MODEL.format(name="first", file=file, preload="true")
     toml += MODEL.format(name="second", file=file, preload="false")
-    with running_hub(toml, AIHUB_MEMORY="500MB") as hub:
+    with running_hub(toml, AIHUB_MEMORY="380MB", AIHUB_DRAIN_TIMEOUT="1") as hub:
         yield hub
 
 
@@ -122,3 +123,22 @@ def test_who_need_not_wait_is_told_so(narrow: Hub) -> None:
     streamed = posted(narrow, body("second", 2, stream=True))
     assert ": waiting" not in streamed.text
     assert int(streamed.headers["x-aihub-waited-ms"]) < 1000
+
+
+def test_an_error_behind_a_comment_is_an_event(narrow: Hub) -> None:
+    headers = {"Authorization": f"Bearer {narrow.key}"}
+    with (
+        httpx.Client(base_url=narrow.base_url, headers=headers, timeout=90) as client,
+        ThreadPoolExecutor(1) as pool,
+        client.stream("POST", PATH, json=body("first", 2800, stream=True)) as holding,
+    ):
+        held = holding.iter_raw()
+        assert next(held)
+        with client.stream("POST", PATH, json=body("second", 8, stream=True)) as waiting:
+            lines = waiting.iter_lines()
+            assert COMMENT.fullmatch(next(lines))
+            stopping = pool.submit(narrow.stop)
+            rest = [line for line in lines if line and not COMMENT.fullmatch(line)]
+        assert len(rest) == 1
+        assert json.loads(rest[0].removeprefix("data: "))["error"]["code"] == "shutting_down"
+        stopping.result()

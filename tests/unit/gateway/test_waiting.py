@@ -76,7 +76,7 @@ CASES: dict[str, tuple[list[WorkerState], Waiting]] = {
     ),
     "a model in use must leave": (
         [worker(free=5, m=model("absent", size=6), n=model("ready", serving=1))],
-        Waiting(1, 14.0, "m is absent"),
+        Waiting(1, 24.0, "m is absent"),
     ),
     "a model in use may stay": (
         [worker(free=6, m=model("absent", size=6), n=model("ready", serving=1))],
