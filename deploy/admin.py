@@ -59,15 +59,20 @@ class Admin:
         return found[0]
 
 
-def run(settings: Settings, options: argparse.Namespace, act: Callable[[Admin], None]) -> int:
-    """Exit status 1 when the hub refuses or does not answer."""
+def run(
+    settings: Settings,
+    options: argparse.Namespace,
+    act: Callable[[Admin], None],
+    below: str = "/admin",
+) -> int:
+    """Exit status 1 when the hub refuses or does not answer; paths are `below` /api/v1."""
     ours = options.base_url is None
     secret = options.admin
     if secret is None and ours and (found := key.find(settings)) is not None:
         secret = found.value
     base = (options.base_url or welcome.base_url(settings)).rstrip("/").removesuffix("/v1")
     try:
-        act(Admin(Client(f"{base}/api/v1/admin", secret)))
+        act(Admin(Client(f"{base}/api/v1{below}", secret)))
     except ApiError as error:
         hint = " Is `aihub up` running?" if ours and "does not answer" in str(error) else ""
         print(f"aihub {options.command}: {error}.{hint}", file=sys.stderr)

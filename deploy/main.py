@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from deploy.model_options import add_models
 from deploy.options import add_accounts
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ COMMANDS = {
     "gateway": "start a gateway alone, on databases that run",
     "worker": "start this machine's worker alone, on databases that run",
     "migrate": "bring the database to this version and put the bootstrap key into it",
-    "models": "list the models of the settings; --fetch makes the embedded ones ready",
+    "models": "list the models; see, load, unload and pin them; estimate what they take",
     "explain": "what was loaded, evicted or refused, and why; NUMBER makes one decision again",
     "config": "print the settings in force, where each comes from, secrets redacted",
     "doctor": "say what works on this machine, what is missing, and its mend",
@@ -52,8 +53,7 @@ def arguments() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=text, description=text)
         for name, text in COMMANDS.items()
     }
-    parsers["models"].add_argument("--fetch", action="store_true", help="fetch what is missing")
-    add_estimate(parsers["models"])
+    add_models(parsers["models"])
     parsers["worker"].add_argument("--device", help="which of the devices that the settings list")
     explain = parsers["explain"]
     explain.add_argument("number", type=int, nargs="?", help="one decision, with its inputs")
@@ -67,22 +67,6 @@ def arguments() -> argparse.ArgumentParser:
     chat.add_argument("--key", help="its API key (default, for this hub only: ours)")
     chat.add_argument("--model", help="the model's name (default: the server's first chat model)")
     return parser
-
-
-def add_estimate(models: argparse.ArgumentParser) -> None:
-    text = "print what a model will hold, and what fits, without loading anything"
-    actions = models.add_subparsers(dest="action", metavar="[ACTION]")
-    one = actions.add_parser(
-        "estimate", help=text, description=f"{text}; exit status 3: it does not fit"
-    )
-    one.add_argument("name", help="a model of the settings, a GGUF file or a Hugging Face folder")
-    one.add_argument("--context", type=int, help="tokens of one request, answer included")
-    one.add_argument("--parallel", type=int, help="requests at once")
-    one.add_argument("--device", help="its memory, e.g. 16GiB (default, on a CPU: this machine's)")
-    one.add_argument("--engine", choices=("llamacpp", "vllm", "transformers"))
-    one.add_argument("--on", choices=("cpu", "cuda"), help="where it runs")
-    one.add_argument("--dtype", choices=("auto", "float32", "float16", "bfloat16"))
-    one.add_argument("--json", action="store_true", help="all numbers, in bytes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

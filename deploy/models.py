@@ -1,10 +1,10 @@
-"""`aihub models`: the catalog of the settings and what of it is on this machine."""
+"""`aihub models`: the catalog of the settings, what of it is on this machine, and how it stands."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploy import model_store
@@ -18,6 +18,10 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
         from deploy import estimate
 
         return estimate.main(settings, options)
+    if options.action is not None:
+        from deploy import model_orders
+
+        return model_orders.main(settings, options)
     if options.fetch:
         try:
             model_store.prepare(settings, lambda text: print(text, flush=True))
@@ -25,18 +29,24 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
             print(f"aihub models: {error}", file=sys.stderr)
             return 1
         return 0
-    print("\n".join(rows(settings)))
+    from deploy.model_orders import states
+
+    print("\n".join(rows(settings, states(settings))))
     return 0
 
 
-def rows(settings: Settings) -> Iterator[str]:
+def rows(settings: Settings, states: Mapping[str, str] | None = None) -> Iterator[str]:
+    """`states` are those of the running hub, if there is one."""
     width = max((len(name) for name in settings.models), default=4)
-    yield f"{'name':<{width}}  {'engine':<8}  {'kind':<9}  {'lane':<6}  where"
+    wide = max((len(state) for state in (states or {}).values()), default=5)
+    state = "" if states is None else f"  {'state':<{wide}}"
+    yield f"{'name':<{width}}  {'engine':<8}  {'kind':<9}  {'lane':<6}{state}  where"
     for entry in Catalog(settings.models):
         model = entry.model
+        state = "" if states is None else f"  {states.get(entry.name, ''):<{wide}}"
         yield (
             f"{entry.name:<{width}}  {model.engine:<8}  {model.kind:<9}  {model.lane:<6}"
-            f"  {where(settings, entry)}"
+            f"{state}  {where(settings, entry)}"
         )
 
 

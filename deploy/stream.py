@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 CONNECT_TIMEOUT = 600.0
-"""Seconds without a byte; a request may wait in a queue that long."""
+"""A request may wait in a queue that long."""
 LARGEST_REPLY = 16 * 1024 * 1024
 
 
@@ -53,8 +53,9 @@ class Models(msgspec.Struct):
 class Client:
     """One server. Every request has a connection of its own, so an abandoned one is cancelled."""
 
-    def __init__(self, base_url: str, key: str | None) -> None:
-        """Raises ApiError for a base_url that is not one."""
+    def __init__(self, base_url: str, key: str | None, timeout: float = CONNECT_TIMEOUT) -> None:
+        """`timeout`: seconds without a byte. Raises ApiError for a base_url that is not one."""
+        self._timeout = timeout
         self.base_url = base_url.rstrip("/")
         self._parts = urlsplit(self.base_url)
         if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
@@ -107,9 +108,9 @@ class Client:
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT)
+            return http.client.HTTPConnection(host, port, timeout=self._timeout)
         context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=context)
+        return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
 
     def _request(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
@@ -117,7 +118,7 @@ class Client:
         content = None if body is None else json.dumps(body).encode()
         connection.request(method, self._parts.path + path, content, self._headers)
         reply = connection.getresponse()
-        if reply.status != 200:
+        if reply.status >= 300:
             raise ApiError(explain(reply.status, reply.read(LARGEST_REPLY)))
         return reply
 

@@ -25,6 +25,7 @@ from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
 from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
+from gateway.routes.residency import ResidencyRoutes
 from gateway.routes.session import SessionRoute
 from gateway.session import Sessions
 from shared import db, log, settings
@@ -90,7 +91,7 @@ class Gateway:
                 "models",
                 under("/models"),
                 get,
-                ModelRoute(self._catalog),
+                ModelRoute(self._catalog, self.dispatch.workers),
                 needs="inference",
                 is_mount=True,
             ),
@@ -98,6 +99,7 @@ class Gateway:
             route("ready", ["/health/ready"], get, health.ready, public=True, quiet=True),
             route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
+            *ResidencyRoutes(self._settings, self._catalog, self.dispatch).routes(front),
             *table.routes(front, desk, self._catalog),
         ]
 

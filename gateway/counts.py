@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from functools import partial
 from pathlib import Path
 
 from gateway.dispatch import Dispatch
@@ -11,6 +12,11 @@ from shared.metrics import Counter, Gauge, Histogram, render
 from shared.wire.event import Usage
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+BOOKS = {
+    "budget": "models may take together",
+    "reserved": "are reserved for models",
+    "free": "a model could take now",
+}
 
 
 class Counts:
@@ -57,6 +63,21 @@ class Counts:
             },
             ("worker", "model"),
         )
+        self._device_bytes = [
+            Gauge(
+                f"aihub_device_{what}_bytes",
+                f"Bytes of the device that {text}.",
+                partial(self._books, what),
+                ("worker", "device"),
+            )
+            for what, text in BOOKS.items()
+        ]
+        self._model_bytes = Gauge(
+            "aihub_model_measured_bytes",
+            "Bytes of the device that a loaded model was measured to hold.",
+            self._measured,
+            ("worker", "device", "model"),
+        )
         self._memory = Gauge(
             "process_resident_memory_bytes", "Resident memory.", lambda: {(): resident()}
         )
@@ -80,10 +101,24 @@ class Counts:
                 self._open,
                 self._running,
                 self._models,
+                *self._device_bytes,
+                self._model_bytes,
                 self._memory,
                 self._cpu,
             )
         )
+
+    def _books(self, what: str) -> dict[tuple[str, ...], float]:
+        workers = self._dispatch.workers()
+        return {(w.name, w.device.name): getattr(w.device, what) for w in workers}
+
+    def _measured(self) -> dict[tuple[str, ...], float]:
+        return {
+            (worker.name, worker.device.name, name): float(model.measured)
+            for worker in self._dispatch.workers()
+            for name, model in worker.models.items()
+            if model.measured is not None
+        }
 
     def _info(self) -> dict[tuple[str, ...], float]:
         return {(self._dispatch.name,): 1}

@@ -13,6 +13,7 @@ import hiredis
 
 from gateway.calls import Calls
 from gateway.line import Line
+from gateway.orders import Orders
 from gateway.recovery import Recovery
 from gateway.reply import Reply
 from gateway.sightings import Sightings
@@ -50,6 +51,7 @@ class Dispatch:
         self._idle = asyncio.Event()
         self._sightings = Sightings(self._link, self._clock)
         self._calls = Calls(self._sightings, self._clock)
+        self.orders = Orders(self._link, self._sightings, self._clock)
         self._recovery = Recovery(
             self._link,
             self._replies,

@@ -142,6 +142,26 @@ class Adapters:
             self._leave(adapter.name, waiting)
             raise
 
+    def bring(self, adapter: Adapter) -> None:
+        """Has it loaded before a request asks for it, or as soon as the engine answers.
+
+        Raises HubError where it could not be loaded a moment ago.
+        """
+        if not self._up:
+            self._before = {adapter.name: adapter.path, **self._before}
+            return
+        lease = self.take(adapter)
+        if lease is None:
+            self._spawn(self._fetch(adapter))
+        else:
+            lease.release()
+
+    async def _fetch(self, adapter: Adapter) -> None:
+        try:
+            (await self.wait(adapter)).release()
+        except (HubError, EngineLost) as error:
+            logger.warning("not brought", adapter=adapter.name, error=str(error))
+
     def give_back(self, name: str) -> None:
         held = self._held[name]
         held.users -= 1

@@ -110,7 +110,8 @@ class Draft:
         slot = self.slots[model]
         if slot.state in ("ready", "asleep"):
             counted = slot.count if slot.state == "ready" else 0
-            self.drain(model, "stop", "asked", "an administrator asked for it", counted=counted)
+            why = f"{model} goes: an administrator asked for it"
+            self.drain(model, "stop", "asked", why, counted=counted)
         elif slot.state == "draining":
             self.update(model, cause="asked")
         elif slot.state == "loading":

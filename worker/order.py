@@ -9,7 +9,7 @@ import msgspec
 
 from shared import keys, log
 from shared.clock import Clock
-from shared.errors import HubError, ModelNotFound
+from shared.errors import HubError, InvalidValue, ModelNotFound
 from shared.resp import Link
 from shared.wire.event import Order, Ordered
 from worker.loop import Loop
@@ -41,13 +41,26 @@ class Orders:
         """Posts the order; the answer tells the state that it led to, or why it is refused."""
         refused: HubError | None
         if order.model in self._loop.residents:
-            refused = self._loop.order(occasion(order, self._loop.now))
+            refused = self._loop.order(occasion(order, self._loop.now)) or self._adapt(order)
         else:
             refused = ModelNotFound(f"This worker has no model {order.model!r}.", param="model")
         now = self._clock.wall_ms()
         if refused is not None:
             return Ordered(now, failed=refused.failed())
         return Ordered(now, self._report.model(order.model))
+
+    def _adapt(self, order: Order) -> HubError | None:
+        """Has the adapter loaded, too, if one is wanted; why it cannot be."""
+        if order.adapter is None:
+            return None
+        adapters = self._loop.adapters.get(order.model)
+        if adapters is None:
+            return InvalidValue(f"The engine of {order.model} takes no adapters.", param="model")
+        try:
+            adapters.bring(order.adapter)
+        except HubError as error:
+            return error
+        return None
 
 
 def occasion(order: Order, now: float) -> LoadAsked | UnloadAsked | Pin:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.exchange import JSON, Exchange
 from gateway.routes.admission import permits
+from gateway.sightings import BEST_FIRST
 from shared.catalog import Catalog, Entry
 from shared.errors import ModelNotAllowed
-from shared.wire.openai.model import ModelList, ModelObject
+from shared.wire.node import ModelReport, ModelState, WorkerState
+from shared.wire.openai.model import Extension, ModelList, ModelObject
+
+HOLDS: tuple[ModelState, ...] = ("loading", "ready", "draining")
 
 
 class ModelRoute:
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, workers: Callable[[], list[WorkerState]]) -> None:
         self._catalog = catalog
+        self._workers = workers
         self._created = int(time.time())
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -43,6 +50,33 @@ class ModelRoute:
         await exchange.respond(200, msgspec.json.encode(self._told(entry)), JSON)
 
     def _told(self, entry: Entry) -> ModelObject:
-        if entry.adapter is None:
-            return ModelObject(id=entry.name, created=self._created)
-        return ModelObject(id=entry.name, created=self._created, root=entry.base, parent=entry.base)
+        base = UNSET if entry.adapter is None else entry.base
+        return ModelObject(
+            id=entry.name,
+            created=self._created,
+            root=base,
+            parent=base,
+            aihub=extension(entry, self._workers()),
+        )
+
+
+def extension(entry: Entry, workers: Sequence[WorkerState]) -> Extension:
+    """An adapter is where its base's engine has it."""
+    found = [(w.device.name, w.models[entry.base]) for w in workers if entry.base in w.models]
+    states = {standing(entry, report) for _, report in found}
+    holding = {device for device, report in found if standing(entry, report) in HOLDS}
+    return Extension(
+        state=min(states, key=BEST_FIRST.index) if states else "unserved",
+        devices=sorted(holding),
+        engine=entry.model.engine,
+        kind=entry.model.kind,
+        context=entry.model.context,
+        aliases=entry.model.aliases if entry.adapter is None else (),
+        capabilities=entry.model.capabilities,
+    )
+
+
+def standing(entry: Entry, report: ModelReport) -> ModelState:
+    if entry.adapter is None or report.state == "failed":
+        return report.state
+    return report.adapters.get(entry.adapter.name, "absent")

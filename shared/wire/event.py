@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from shared.wire.node import ModelReport
+from shared.wire.task import Adapter
 
 
 class Usage(msgspec.Struct, array_like=True, frozen=True):
@@ -161,12 +162,18 @@ class Resend(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
     gateway: str
 
 
+What = Literal["load", "unload", "pin", "unpin"]
+
+
 class Order(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=3):
     """An administrator wants something done with a model; the answer goes to keys.order(id)."""
 
     id: str
-    what: Literal["load", "unload", "pin", "unpin"]
+    what: What
     model: str
+    """A base model."""
+    adapter: Adapter | None = None
+    """load: one of its adapters, which is wanted beside it."""
 
 
 class Ordered(msgspec.Struct, array_like=True, frozen=True):
