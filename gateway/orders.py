@@ -89,21 +89,19 @@ class Orders:
         return await self._send(chosen, "load", entry)
 
     async def change(self, what: What, entry: Entry, worker: str | None) -> list[Obeyed]:
-        """Unloads, pins or unpins a model on the named worker, or on all that it concerns.
-
-        Those that it does not concern tell how it stands; raises as `load` does.
+        """Unloads, pins or unpins a model on the named worker, or everywhere; one that is nowhere
+        is pinned where a load would go. Raises as `load` does.
         """
         able = named(await self.workers(), entry, worker)
-        concerned = able if worker is not None else [w for w in able if concerns(what, w, entry)]
-        if what == "pin" and not concerned:
-            concerned = [self._choose(able, entry.base)]
-        if not concerned:
-            return [Obeyed(w, w.models[entry.base], w.at_ms) for w in able]
-        return list(await asyncio.gather(*(self._send(w, what, entry) for w in concerned)))
+        if what == "pin" and worker is None:
+            able = [w for w in able if there(w, entry.base)] or [self._choose(able, entry.base)]
+        return list(await asyncio.gather(*(self._send(w, what, entry) for w in able)))
 
     async def loaded(self, entry: Entry, obeyed: Obeyed, within: float) -> Obeyed:
-        """Returns when it is ready; raises EngineFailed with the engine's last words, Refused,
-        ModelUnavailable when the load was given up, RequestTimeout.
+        """Returns when it is ready, which this gateway knows then, too.
+
+        Raises EngineFailed with the engine's last words, Refused, ModelUnavailable when the load
+        was given up, RequestTimeout.
         """
         state = obeyed.report.state
         try:
@@ -111,6 +109,7 @@ class Orders:
                 async for seen in self._follow(entry, obeyed):
                     state = seen.report.state
                     if ready(entry, seen.report):
+                        await self.workers()
                         return seen
                     if broken := fault(entry, seen):
                         raise broken
@@ -134,6 +133,7 @@ class Orders:
             async with asyncio.timeout(within):
                 async for seen in self._follow(entry, obeyed):
                     if seen.report.state not in passing:
+                        await self.workers()
                         return seen
         except TimeoutError:
             raise RequestTimeout(
@@ -145,9 +145,9 @@ class Orders:
 
     def _choose(self, able: Sequence[WorkerState], model: str) -> WorkerState:
         """Where it is, else where a request would have it loaded."""
-        there = [w for w in able if w.models[model].state not in ("absent", "failed")]
-        if there:
-            return min(there, key=lambda w: (BEST_FIRST.index(w.models[model].state), w.name))
+        having = [w for w in able if there(w, model)]
+        if having:
+            return min(having, key=lambda w: (BEST_FIRST.index(w.models[model].state), w.name))
         placed = place(able, model, self._clock.wall_ms())
         assert placed is not None
         return next(worker for worker in able if worker.name == placed.worker)
@@ -219,12 +219,8 @@ def named(workers: Sequence[WorkerState], entry: Entry, worker: str | None) -> l
     return able
 
 
-def concerns(what: What, worker: WorkerState, entry: Entry) -> bool:
-    report = worker.models[entry.base]
-    there = report.state not in ("absent", "failed")
-    if what == "unpin":
-        return report.pinned
-    return there or (what == "unload" and (report.asked or report.pinned))
+def there(worker: WorkerState, model: str) -> bool:
+    return worker.models[model].state not in ("absent", "failed")
 
 
 def ready(entry: Entry, report: ModelReport) -> bool:

@@ -165,7 +165,11 @@ def test_embeddings_are_base64_by_default_and_unit_length(client: OpenAI, hub: H
 def test_models(client: OpenAI, hub: Hub) -> None:
     names = [model.id for model in client.models.list()]
     assert {hub.chat_model, hub.embedding_model} <= set(names)
-    assert client.models.retrieve(hub.chat_model).id == hub.chat_model
+    found = client.models.retrieve("smollm2")
+    assert found.id == hub.chat_model
+    told: Any = found.model_extra
+    assert (told["aihub"]["state"], told["aihub"]["devices"]) == ("ready", ["cpu"])
+    assert (told["aihub"]["kind"], told["aihub"]["aliases"]) == ("chat", ["smollm2"])
 
 
 def test_raw_responses_show_the_headers(client: OpenAI, hub: Hub) -> None:

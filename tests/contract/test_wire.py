@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract import schema
 from tests.contract.client import Client, events
 from tests.hub import Hub
 
@@ -183,6 +184,7 @@ def test_embeddings(client: Client, hub: Hub, given: Any, encoding: str | None) 
 @pytest.mark.parametrize("base", ["//v1", "//api/v1"])
 def test_models(client: Client, hub: Hub, base: str) -> None:
     listed = client.send("GET", f"{base}/models").json
+    schema.check("ListModelsResponse", listed)
     assert {hub.chat_model, hub.embedding_model} <= {model["id"] for model in listed["data"]}
     for model in listed["data"]:
         assert client.send("GET", f"{base}/models/{model['id']}").json == model

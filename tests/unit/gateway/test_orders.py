@@ -1,17 +1,16 @@
-"""Whom an order concerns, and when a load has come to nothing."""
+"""Whom an order goes to, and when a load has come to nothing."""
 
 from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
 
-from gateway.orders import Obeyed, concerns, fault, named, ready
+from gateway.orders import Obeyed, fault, named, ready, there
 from shared.catalog import Catalog
 from shared.errors import EngineFailed, InvalidValue, ModelUnavailable
 from shared.settings import Model
-from shared.wire.event import What
 from shared.wire.node import ModelReport, Note
-from tests.unit.gateway.test_placement import NOW, model, worker
+from tests.unit.gateway.test_placement import NOW, STATES, model, worker
 
 MODEL = Model(engine="llamacpp", file="m.gguf", lane="gpu", adapters={"tuned": "folder"})
 CATALOG = Catalog({"m": MODEL})
@@ -33,21 +32,11 @@ def test_a_worker_that_is_not_there_is_the_callers_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "report", "concerned"),
-    [
-        ("unload", model("ready"), True),
-        ("unload", model("absent"), False),
-        ("unload", model("failed"), False),
-        ("unload", model("absent", asked=True), True),
-        ("unload", model("failed", pinned=True), True),
-        ("pin", model("asleep"), True),
-        ("pin", model("absent"), False),
-        ("unpin", model("ready"), False),
-        ("unpin", model("absent", pinned=True), True),
-    ],
+    ("report", "expected"),
+    [(model(state), state not in ("absent", "failed")) for state in STATES],
 )
-def test_whom_an_order_concerns(what: What, report: ModelReport, concerned: bool) -> None:
-    assert concerns(what, worker("w", m=report), M) is concerned
+def test_where_a_model_is(report: ModelReport, expected: bool) -> None:
+    assert there(worker("w", m=report), "m") is expected
 
 
 def test_an_adapter_is_ready_when_its_base_and_it_are() -> None:
