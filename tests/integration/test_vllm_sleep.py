@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.fakes.nvml.card import FakeNvml
 from tests.unit.shared.weights.configs import MODELS
 from tests.unit.worker.engines.recorder import Recorder
 from worker.engines.base import EngineLost, Generation, Reservation
+from worker.engines.registry import build
 from worker.engines.vllm import Vllm
 
 GIB = 1 << 30
@@ -107,3 +109,14 @@ def test_why_a_card_cannot_be_checked(nvml: FakeNvml, weights: Path) -> None:
     missing = check(nvml, "--python", sys.executable)
     assert missing.returncode == gpu_check.NO_CARD
     assert "no NVIDIA card" in missing.stdout
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+async def test_a_model_whose_files_lack_fails_when_it_is_loaded_and_not_before(
+    engine: Literal["vllm", "transformers"], tmp_path: Path
+) -> None:
+    model = Model(engine=engine, weights=str(tmp_path / "nowhere"), python=sys.executable)
+    built = build("m", model, Settings(home=str(tmp_path)), None)
+    with pytest.raises(EngineFailed, match="files of m cannot be read"):
+        await built.start()
+    assert not built.alive

@@ -14,14 +14,12 @@ from worker.engines.vllm import Vllm
 def build(
     name: str, model: Model, settings: Settings, reservation: Reservation | None = None
 ) -> Engine:
-    """The engine for `model`, not started; vLLM lives on a `reservation`."""
+    """The engine for `model`, not started; vLLM and transformers need a `reservation` to start."""
     if model.engine == "llamacpp":
         return LlamaCpp(name, model, settings)
     if model.engine == "ollama":
         return Ollama(name, model, settings)
     if model.engine == "vllm":
-        if reservation is None:
-            raise ValueError(f"the engine of {name} needs a reservation")
         return Vllm(name, model, settings, reservation)
     if model.engine == "transformers":
         return Transformers(name, model, settings, reservation)

@@ -44,9 +44,9 @@ class Vllm:
     """
 
     def __init__(
-        self, name: str, model: Model, settings: Settings, reservation: Reservation
+        self, name: str, model: Model, settings: Settings, reservation: Reservation | None
     ) -> None:
-        self.can_sleep = bool(reservation.device)
+        self.can_sleep = reservation is not None and bool(reservation.device)
         self._rank = adapter_rank(model)
         self.can_adapt = self._rank is not None
         self._name = name

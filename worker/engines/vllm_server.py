@@ -67,7 +67,7 @@ class VllmServer:
     """After `start`: `upstream` answers, unless it sleeps."""
 
     def __init__(
-        self, name: str, model: Model, settings: Settings, reservation: Reservation
+        self, name: str, model: Model, settings: Settings, reservation: Reservation | None
     ) -> None:
         self.asleep = False
         self._name = name
@@ -118,12 +118,14 @@ class VllmServer:
         if self.running:
             return
         await self.stop()
+        if self._reservation is None:
+            raise EngineFailed(f"The files of {self._name} cannot be read; the log says why.")
         python = self._model.python or ""
         if shutil.which(python) is None:
             raise EngineFailed(f"The model {self._name} has no interpreter at {python}.")
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await self._launch()
+                await self._launch(self._reservation)
         except TimeoutError:
             raise await self._failure("was not ready in time") from None
         except (EngineLost, Refused, OSError) as error:
@@ -191,10 +193,10 @@ class VllmServer:
         if msgspec.json.decode(state, type=Sleeping).is_sleeping != asleep:
             raise EngineFailed(f"The engine of {self._name} did not {verb}.")
 
-    async def _launch(self) -> None:
+    async def _launch(self, reservation: Reservation) -> None:
         sweep(self._sockets)
         folder = self._folder = make_folder(self._sockets)
-        child = self._child = await self._spawn(folder)
+        child = self._child = await self._spawn(folder, reservation)
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
         upstream = Upstream(Address(str(folder / SOCKET), "localhost", 0, ""))
         await self._answering(child, upstream)
@@ -217,8 +219,8 @@ class VllmServer:
             except (EngineUnreachable, Refused):
                 await asyncio.wait({child.exited}, timeout=PAUSE)
 
-    async def _spawn(self, folder: Path) -> Child:
-        model, given = self._model, self._reservation
+    async def _spawn(self, folder: Path, given: Reservation) -> Child:
+        model = self._model
         source = await asyncio.to_thread(weights, model, self._models)
         size = await asyncio.to_thread(weight_bytes, Path(source))
         self._progress = LoadProgress(STARTING, 0, size)
