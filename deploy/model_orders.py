@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 from urllib.parse import quote
 
@@ -40,13 +41,21 @@ def show(admin: Admin, options: argparse.Namespace) -> None:
         if options.json:
             text = msgspec.json.format(msgspec.json.encode(answer)).decode()
         else:
-            text = "\n".join(render(msgspec.convert(answer, Status))).rstrip()
+            lines = render(msgspec.convert(answer, Status))
+            text = "\n".join(fitted(lines, sys.stdout)).rstrip()
         if options.watch and sys.stdout.isatty():
             text = CLEAR + text
         print(text, flush=True)
         if not options.watch:
             return
         time.sleep(WATCH_EVERY)
+
+
+def fitted(lines: Iterable[str], stream: TextIO) -> Iterator[str]:
+    """No longer than the terminal is wide, if it is one."""
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    for line in lines:
+        yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def load(admin: Admin, options: argparse.Namespace) -> None:
@@ -71,7 +80,8 @@ def change(admin: Admin, options: argparse.Namespace) -> None:
 def tell(name: str, models: ModelStatuses) -> None:
     for model in models.data:
         pinned = ", pinned" if model.pinned else ""
-        print(f"{name} is {model.state} on {model.device} of {model.worker}{pinned}")
+        held = "" if model.held is None else f"; {model.held}"
+        print(f"{name} is {model.state} on {model.device} of {model.worker}{pinned}{held}")
 
 
 def body(options: argparse.Namespace) -> Fields:
@@ -128,18 +138,29 @@ class Line:
         self._live = stream.isatty()
         self._began = time.monotonic()
         self._last = ""
+        self._first = (0.0, 0)
+        """When bytes were seen first, and how many."""
 
     def show(self, text: tuple[str, int]) -> None:
         """Words, and bytes read so far."""
         words, read = text
-        seconds = time.monotonic() - self._began
+        if not words:
+            return
         if self._live:
-            rate = f", {read / seconds / 1e6:.0f} MB/s" if read else ""
-            self._stream.write(f"\r\x1b[K{words}{rate}, {seconds:.0f} s")
-        elif words and words != self._last:
+            line = f"{words}{self._rate(read)}, {time.monotonic() - self._began:.0f} s"
+            self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+        elif words != self._last:
             self._stream.write(f"{words}\n")
         self._last = words
         self._stream.flush()
+
+    def _rate(self, read: int) -> str:
+        """Since bytes were seen first."""
+        now = time.monotonic()
+        if read and not self._first[1]:
+            self._first = (now, read)
+        since, before = self._first
+        return f", {(read - before) / (now - since) / 1e6:.0f} MB/s" if read > before else ""
 
     def clear(self) -> None:
         if self._live and self._last:

@@ -26,7 +26,7 @@ def render(status: Status) -> Iterator[str]:
 def worker_lines(worker: WorkerStatus, queues: Mapping[str, QueueStatus]) -> Iterator[str]:
     yield (
         f"worker {worker.name} on {worker.host}, lane {worker.lane}, up"
-        f" {duration(worker.up_seconds)}, {worker.running} requests running"
+        f" {duration(worker.up_seconds)}, {worker.running} running"
     )
     yield from device_lines(worker.device)
     rows = [row(model, queues.get(model.model)) for model in worker.models]

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from deploy.main import arguments
-from deploy.model_orders import Line, going
+from deploy.model_orders import Line, fitted, going
 from deploy.model_table import bar, duration, render
 from gateway.status import device_status, status
 from shared.catalog import Catalog
@@ -75,6 +75,28 @@ def test_where_nobody_looks_a_line_is_written_when_the_words_change() -> None:
         line.show((words, 0))
     line.clear()
     assert out.getvalue() == "m loading\nm draining\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_one_line_is_written_over_and_gone_at_the_end() -> None:
+    out = Terminal()
+    line = Line(out)
+    for words, read in (("m loading", 1 << 20), ("m loading", 8 << 20), ("", 0)):
+        line.show((words, read))
+    line.clear()
+    first, second, third = out.getvalue().split("\r\x1b[K")[1:]
+    assert (first, third) == ("m loading, 0 s", "")
+    assert "MB/s" in second
+
+
+def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    assert list(fitted(["0123456789", "0123456789a"], Terminal())) == ["0123456789", "012345678…"]
+    assert list(fitted(["0123456789a"], io.StringIO())) == ["0123456789a"]
 
 
 def test_the_options_of_the_commands() -> None:
