@@ -1,0 +1,154 @@
+"""`aihub up` with two devices: a worker each, real models that find their place and move."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import redis
+
+from shared import keys
+from shared.settings import DEFAULT_MODELS
+from shared.wire.node import WorkerState, decode_state
+from tests.fakes.nvml.card import build, fake_nvml
+from tests.hub import Hub, command_line, running_hub
+
+FILE = DEFAULT_MODELS[Hub.chat_model].file
+TOML = "\n".join(
+    f"""
+[models.{name}]
+engine = "llamacpp"
+file = "{FILE}"
+context = 512
+parallel = 2
+threads = 1
+preload = {str(name != "c").lower()}
+"""
+    for name in ("a", "b", "c")
+)
+ROOM = "400MiB"
+"""For one of these models: each takes 286 MiB."""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with running_hub(TOML, AIHUB_DEVICE="cpu:0,cpu:1", AIHUB_MEMORY=ROOM) as hub:
+        yield hub
+
+
+def workers(hub: Hub) -> dict[str, WorkerState]:
+    """The last heartbeat of each device that beat lately."""
+    with redis.Redis(unix_socket_path=str(hub.home / "run" / "valkey.sock")) as client:
+        since = int(time.time() * 1000) - keys.WORKER_MS
+        names = client.zrangebyscore(keys.WORKERS, since, "+inf")
+        found = client.mget([keys.worker(name.decode()) for name in names]) if names else []
+    states = [decode_state(data) for data in found if data is not None]
+    return {state.device.name: state for state in states}
+
+
+def places(hub: Hub) -> dict[str, list[str]]:
+    """The models that each device has ready."""
+    return {
+        device: [name for name, model in state.models.items() if model.state == "ready"]
+        for device, state in workers(hub).items()
+    }
+
+
+def both(hub: Hub) -> list[str]:
+    """The models that are ready somewhere."""
+    return [name for ready in places(hub).values() for name in ready]
+
+
+def eventually(there: Callable[[], bool], hub: Hub, within: float = 60) -> None:
+    deadline = time.monotonic() + within
+    while not there():
+        assert time.monotonic() < deadline, (places(hub), hub.log.read_text())
+        time.sleep(0.05)
+
+
+def ask(hub: Hub, model: str) -> str:
+    """What a model says to one request."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Count to three."}],
+        "max_tokens": 8,
+    }
+    request = urllib.request.Request(
+        f"{hub.base_url}/chat/completions",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {hub.key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        said: str = json.load(reply)["choices"][0]["message"]["content"]
+    return said
+
+
+def engines(hub: Hub) -> set[int]:
+    return set(hub.pids("engine"))
+
+
+def worker_pid(hub: Hub, device: str) -> int:
+    return next(pid for pid in hub.pids("worker") if f"--device {device}" in command_line(pid))
+
+
+def test_each_device_has_its_share_and_keeps_it(hub: Hub) -> None:
+    eventually(lambda: places(hub) == {"cpu:0": ["a"], "cpu:1": ["b"]}, hub)
+    before = engines(hub)
+    with ThreadPoolExecutor(4) as clients:
+        assert all(clients.map(lambda name: ask(hub, name), "abababab"))
+    assert engines(hub) == before
+    assert places(hub) == {"cpu:0": ["a"], "cpu:1": ["b"]}
+    names = {path.stem for path in (hub.home / "log").iterdir()}
+    assert names >= {"worker-cpu-0", "worker-cpu-1"}
+    journals = {path.name for path in (hub.home / "decisions").iterdir()}
+    assert journals >= {"cpu-cpu-0.jsonl", "cpu-cpu-1.jsonl"}
+
+
+def test_a_third_model_takes_the_room_of_one(hub: Hub) -> None:
+    assert ask(hub, "c")
+    eventually(lambda: "c" in both(hub) and len(both(hub)) == 2, hub)
+    assert ask(hub, "a")
+    assert ask(hub, "b")
+
+
+def test_models_of_a_worker_that_was_killed_move(hub: Hub) -> None:
+    """Its supervisor stands still, so that nobody starts it again."""
+    assert ask(hub, "a")
+    eventually(lambda: "a" in both(hub) and len(both(hub)) == 2, hub)
+    device = next(device for device, ready in places(hub).items() if "a" in ready)
+    (other,) = set(places(hub)) - {device}
+    dead = worker_pid(hub, device)
+    os.kill(hub.supervisor, signal.SIGSTOP)
+    try:
+        hub.kill_pid(dead)
+        with ThreadPoolExecutor(6) as clients:
+            assert all(clients.map(lambda name: ask(hub, name), "aabaab"))
+        assert set(places(hub)) == {other}
+    finally:
+        os.kill(hub.supervisor, signal.SIGCONT)
+    eventually(lambda: set(places(hub)) == {device, other}, hub)
+    assert worker_pid(hub, device) != dead
+    hub.wait_ready()
+    assert ask(hub, "a")
+    assert ask(hub, "b")
+
+
+def test_a_card_and_the_ram(tmp_path: Path) -> None:
+    """The card is a fake; llama.cpp stays in RAM, the card's books are kept all the same."""
+    with fake_nvml(build(tmp_path), tmp_path / "nvml", 16 << 30) as nvml:
+        environ = {"AIHUB_DEVICE": "cpu,cuda:0", "AIHUB_MEMORY": ROOM}
+        with running_hub(TOML, **nvml.environment, **environ) as hub:
+            eventually(lambda: places(hub) == {"cpu": ["a"], "cuda:0": ["b"]}, hub)
+            before = engines(hub)
+            assert ask(hub, "a")
+            assert ask(hub, "b")
+            assert engines(hub) == before
+            kinds = {state.device.name: state.device.kind for state in workers(hub).values()}
+            assert kinds == {"cpu": "cpu", "cuda:0": "cuda"}
