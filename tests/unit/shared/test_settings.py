@@ -131,3 +131,32 @@ def test_a_lane_without_models_is_an_error() -> None:
     assert [entry.name for entry in catalog.served("gpu")] == ["m"]
     with pytest.raises(SettingsError, match=r"AIHUB_LANE: no model is in lane 'cpu'.*: gpu\."):
         catalog.served("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "memory", "devices"),
+    [
+        ("", "", ("cpu",)),
+        ("cuda:0,cuda:11", "", ("cuda:0", "cuda:11")),
+        (" cpu , cuda:0 ", "", ("cpu", "cuda:0")),
+        ("cpu:0,cpu:1", "1GiB", ("cpu:0", "cpu:1")),
+    ],
+)
+def test_one_worker_for_each_device(
+    tmp_path: Path, device: str, memory: str, devices: tuple[str, ...]
+) -> None:
+    environ = {"AIHUB_HOME": str(tmp_path), "AIHUB_DEVICE": device, "AIHUB_MEMORY": memory}
+    assert load(environ, tmp_path).devices == devices
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda", "device, or AIHUB_DEVICE: 'cuda' is unknown. Allowed: cpu, cuda:0"),
+        ("cpu,", "device, or AIHUB_DEVICE: '' is unknown"),
+        ("cuda:0,cuda:0", "device, or AIHUB_DEVICE: 'cuda:0' is listed twice"),
+        ("cpu,cpu:1", "memory, or AIHUB_MEMORY: it says how large each share of the RAM is"),
+    ],
+)
+def test_devices_that_make_no_sense(tmp_path: Path, device: str, said: str) -> None:
+    assert why(tmp_path, AIHUB_DEVICE=device).startswith(said)
