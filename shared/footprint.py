@@ -49,7 +49,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     basis: Literal["estimated", "loaded", "measured"]
     """estimated: never measured here. loaded: measured, but it served too little to show its most,
-    so the estimated filling is added. measured: its peak."""
+    so the estimated filling is added. measured: its peak, and room for its prompt cache."""
     estimated: int
     measured: int | None
     """The peak of the footprint that was used."""
@@ -73,9 +73,11 @@ def reserve(estimate: Estimate, footprint: Footprint | None) -> Reservation:
             bytes=estimate.total, basis="estimated", estimated=estimate.total, measured=None
         )
     settled = footprint.requests >= SETTLED
-    seen = footprint.peak
-    if not settled:
-        seen = max(seen, footprint.loaded + estimate.filling)
+    full = footprint.loaded + estimate.filling
+    # A cache of prompts fills with the days, whatever was served until now.
+    seen = max(
+        footprint.peak, min(full, footprint.peak + estimate.prompt_cache) if settled else full
+    )
     bytes = int(seen * (1 + MARGIN)) + estimate.adapters - footprint.adapters
     return Reservation(
         bytes=max(bytes, 1),

@@ -227,7 +227,7 @@ def take_engine(draft: Draft, event: Loaded | LoadFailed | Woken | Slept | Stopp
     match event:
         case Loaded(size=size, seconds=seconds):
             plan = replace(slot.plan, size=size, load_seconds=seconds)
-            draft.enter(name, "ready", plan=plan, used=draft.now, asked=None)
+            draft.enter(name, "ready", plan=plan, used=draft.now, asked=None, proven=True)
         case Woken(seconds=seconds):
             plan = replace(slot.plan, wake_seconds=seconds)
             draft.enter(name, "ready", plan=plan, used=draft.now, asked=None)

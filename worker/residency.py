@@ -51,6 +51,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     first_pause: float = 1.0
     """Back-off after the first failed load; it doubles."""
     longest_pause: float = 300.0
+    patience: float = 4.0
+    """The longest pause that waiters are held through, of a model that has been ready here."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +111,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """draining: its engine is gone, only its bytes remain."""
     slept: bool = False
     """draining: it was asleep, and still is."""
+    proven: bool = False
+    """It has been ready here: its files are no reason for a failure."""
     failures: int = 0
     retry_at: float = 0.0
     why: str = ""

@@ -30,7 +30,7 @@ LARGER = 1.1
 """A model that did not fit into its reservation gets so much more for its next start."""
 SHOWN = 0.5
 """A sleeper that took less than this share of its weights in RAM has it where PSS does not look."""
-OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|no available memory for the cache", re.I)
+OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|(not enough|no available) memory", re.I)
 
 logger = log.get("resident")
 

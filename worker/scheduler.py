@@ -39,6 +39,7 @@ from worker.occasion import Occasion, take
 from worker.residency import (
     CLASSES,
     Device,
+    Rules,
     Slot,
     Swap,
     Waiters,
@@ -82,7 +83,7 @@ def answer(draft: Draft, name: str) -> None:
     slot = draft.slots[name]
     if slot.count == 0 and slot.asked is None:
         return
-    if slot.state == "failed" and slot.retry_at > draft.now:
+    if slot.state == "failed" and slot.retry_at > draft.now and not bearable(slot, draft.rules):
         rest = slot.retry_at - draft.now
         draft.refuse(name, "failed", reason.failed(name, slot, rest), rest)
         return
@@ -102,6 +103,11 @@ def answer(draft: Draft, name: str) -> None:
                 waiting[service] = Waiters(waiters.count - 1, draft.now)
     if waiting != slot.waiting:
         draft.update(name, waiting=waiting)
+
+
+def bearable(slot: Slot, rules: Rules) -> bool:
+    """A model that has been ready here is waited for, as long as its pause is short."""
+    return slot.proven and slot.retry_at - slot.since <= rules.patience
 
 
 def admit(draft: Draft, name: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from shared.estimate import Estimate
 from shared.footprint import SETTLED, Footprint, newer, reserve
@@ -44,6 +45,16 @@ def test_the_first_load_takes_the_estimate() -> None:
 def test_the_next_load_takes_what_was_measured(seen: Footprint, bytes: int, basis: str) -> None:
     taken = reserve(ESTIMATE, seen)
     assert (taken.bytes, taken.basis, taken.estimated) == (bytes, basis, 1800)
+
+
+def test_a_prompt_cache_may_still_fill() -> None:
+    cached = replace(ESTIMATE, prompt_cache=60)
+    early = reserve(cached, footprint(1500, 1520, SETTLED)).bytes
+    assert early == int((1520 + 60) * 1.02)
+    nearly = reserve(cached, footprint(1500, 1590, SETTLED)).bytes
+    assert nearly == int((1500 + 110) * 1.02), "no more than the load and all that fills"
+    full = reserve(cached, footprint(1500, 1700, SETTLED)).bytes
+    assert full == int(1700 * 1.02)
 
 
 def test_the_footprint_to_go_by_is_the_newest_that_showed_its_most() -> None:

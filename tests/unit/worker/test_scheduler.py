@@ -241,12 +241,30 @@ def test_a_dead_engine_is_cleaned_up_and_started_again_the_second_time_with_a_pa
     assert stage.device.free == 4 * GIB, "its bytes count until they are back"
     stage.arrive("a")
     assert brief(stage.finish()) == ["load a"]
+    for pause in (1.0, 2.0, 4.0):
+        stage.finish()
+        stage.die("a")
+        stage.arrive("a")
+        assert brief(stage.finish()) == []
+        assert stage.wait(pause - 0.1) == []
+        assert brief(stage.wait(0.2)) == ["load a"]
     stage.finish()
     stage.die("a")
     stage.arrive("a")
     assert brief(stage.finish()) == ["refuse a failed"]
-    assert brief(stage.wait(2)) == []
+    assert brief(stage.wait(9)) == []
     assert brief(stage.arrive("a")) == ["load a"]
+
+
+def test_a_model_that_ran_before_is_waited_for_when_its_start_fails() -> None:
+    stage = three()
+    stage.load("a")
+    stage.feed(UnloadAsked(stage.now, "a"))
+    stage.finish()
+    stage.arrive("a")
+    assert brief(stage.fail()) == []
+    assert brief(stage.wait(1)) == ["load a"]
+    assert brief(stage.finish()) == ["admit a 1"]
 
 
 def test_one_start_or_stop_at_a_time() -> None:
