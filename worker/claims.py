@@ -12,7 +12,8 @@ from shared.errors import HubError
 from shared.queue import Claimed
 from shared.resp import Link, Lost
 from worker.line import Lines
-from worker.loop import NO_RUN, Grant, Loop
+from worker.loop import Loop
+from worker.places import NO_RUN, Grant
 
 REFUSED_AT_ONCE = 256
 """Jobs taken off a queue in one call to be refused."""

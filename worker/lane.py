@@ -31,8 +31,9 @@ from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
-from worker.loop import Grant, Loop
+from worker.loop import Loop
 from worker.order import Orders
+from worker.places import Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request

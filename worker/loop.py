@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -28,39 +28,17 @@ from worker.journal import Journal
 from worker.ledger import Ledger
 from worker.occasion import LoadAsked, Occasion, Pin, UnloadAsked
 from worker.operations import Operations
+from worker.places import Grant, Parking, Returning
+from worker.port import Port
 from worker.residency import Device, Slot
 from worker.resident import Resident, last_words
 from worker.scheduler import decide
 from worker.watch import Watch
 
-NO_RUN = -1
-"""The run of an engine that void grants have a place in."""
 NEVER = ("too_large", "pinned_over_budget")
 """Refusals that asking again later will not change."""
 
 logger = log.get("loop")
-
-
-class Port(Protocol):
-    """The queue, as the loop sees it."""
-
-    def admit(self, model: str, count: int) -> None:
-        """Take up to so many waiting requests; those not taken are given back by `Loop.end`."""
-
-    def refuse(self, model: str, error: HubError) -> None:
-        """Answer all who wait with an error."""
-
-    def changed(self) -> None:
-        """Some model came into another state."""
-
-
-class Grant(NamedTuple):
-    """A place in an engine. It is void when that run of the engine has ended."""
-
-    model: str
-    run: int
-    since: float = 0.0
-    """When it was given, on the loop's clock."""
 
 
 class Loop:
@@ -88,16 +66,12 @@ class Loop:
         self._pool = pool
         self._clock = clock
         self._runs = dict.fromkeys(residents, 0)
-        self._returning: dict[str, deque[asyncio.Future[Grant]]] = {
-            name: deque() for name in residents
-        }
+        self._returning = Returning(residents, self)
+        self._parking = Parking(residents, self)
         self._inbox: deque[Occasion] = deque()
         self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._parked = dict.fromkeys(residents, 0)
-        self._stays: dict[str, Grant] = {}
-        """The place that those who are parked keep together."""
         self.adapters = {
             name: self._adapters(resident, resident.adapting)
             for name, resident in residents.items()
@@ -138,7 +112,7 @@ class Loop:
 
     def returning(self, model: str) -> int:
         """Requests whose engine died and that wait for its next run; no queue knows them."""
-        return len(self._returning[model])
+        return self._returning.count(model)
 
     def slot(self, model: str) -> Slot:
         return self.state.slots[model]
@@ -165,10 +139,14 @@ class Loop:
         """A place that was admitted just now."""
         return Grant(model, self._runs[model], self.now)
 
+    def valid(self, grant: Grant) -> bool:
+        """Whether the run of the engine that it is a place in goes on."""
+        return grant.run == self._runs[grant.model]
+
     def end(self, grant: Grant, keep_alive: float | None = None, *, answered: bool = True) -> None:
         """An admitted request is over. One whose engine died was over with it."""
         self.residents[grant.model].requests += answered
-        if grant.run == self._runs[grant.model]:
+        if self.valid(grant):
             if answered:
                 self.residents[grant.model].took(self.now - grant.since)
             self.post(occasion.Ended(self.now, grant.model, 1, keep_alive, answered))
@@ -178,21 +156,8 @@ class Loop:
         self.post(occasion.Ended(self.now, model, count, None, answered=False))
 
     def park(self, grant: Grant) -> Grant:
-        """Its request waits for an adapter and gives its place to others; a void one for it.
-
-        The first of those who are parked keeps its place, and the model has one more as long as
-        any is: so it is not idle, and the others have as many places as ever.
-        """
-        model = grant.model
-        stays = self._stays.get(model)
-        self._parked[model] += 1
-        if stays is None or stays.run != self._runs[model]:
-            self._stays[model] = grant
-            if stays is None:
-                self._give_places(model, 1)
-        else:
-            self.end(grant, answered=False)
-        return Grant(model, NO_RUN)
+        """Its request waits for an adapter and gives its place to others; a void one for it."""
+        return self._parking.park(grant)
 
     async def resume(self, model: str, service: Class) -> tuple[Grant, Engine]:
         """One that was parked has what it waited for, and stands in line for a place.
@@ -200,20 +165,13 @@ class Loop:
         It stands there before the place that is kept is given up, or the model might leave
         between; and it waits there without it, or a model that drains might never.
         """
-        returned = self._line_up(model, service)
+        returned = self._returning.line_up(model, service)
         self.unpark(model)
-        return await self._returned(model, returned)
+        return await self._returning.wait(model, returned), self.residents[model].engine
 
     def unpark(self, model: str) -> None:
         """One that was parked does not wait any more."""
-        self._parked[model] -= 1
-        if not self._parked[model]:
-            self._give_places(model, -1)
-            self.end(self._stays.pop(model), answered=False)
-
-    def _give_places(self, model: str, more: int) -> None:
-        plan = self.slot(model).plan
-        self.post(occasion.Planned(self.now, model, replace(plan, places=plan.places + more)))
+        self._parking.unpark(model)
 
     def _adapters(self, resident: Resident, adapting: Adapting) -> Adapters:
         def replan(size: int) -> None:
@@ -229,30 +187,12 @@ class Loop:
         Raises ModelUnavailable when the model does not come back.
         """
         resident = self.residents[grant.model]
-        if grant.run == self._runs[grant.model]:
+        if self.valid(grant):
             if resident.engine.alive:
                 return grant, resident.engine
             self.died(grant.model, "its process ended")
-        return await self._returned(grant.model, self._line_up(grant.model, service))
-
-    def _line_up(self, model: str, service: Class) -> asyncio.Future[Grant]:
-        returned: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._returning[model].append(returned)
-        self.post(occasion.Arrived(self.now, model, service))
-        return returned
-
-    async def _returned(self, model: str, returned: asyncio.Future[Grant]) -> tuple[Grant, Engine]:
-        try:
-            return await returned, self.residents[model].engine
-        except asyncio.CancelledError:
-            self._leave_line(model, returned)
-            raise
-
-    def _leave_line(self, model: str, returned: asyncio.Future[Grant]) -> None:
-        if returned in self._returning[model]:
-            self._returning[model].remove(returned)
-        elif returned.done() and not returned.cancelled() and returned.exception() is None:
-            self.end(returned.result(), answered=False)
+        returned = self._returning.line_up(grant.model, service)
+        return await self._returning.wait(grant.model, returned), resident.engine
 
     def _decide(self, event: Occasion) -> None:
         before = self.state
@@ -296,12 +236,7 @@ class Loop:
     def _admit(self, model: str, count: int) -> None:
         """Those whose engine died come before those who still wait in the queue."""
         self.holds.pop(model, None)
-        line = self._returning[model]
-        while count and line:
-            returned = line.popleft()
-            if not returned.done():
-                returned.set_result(self.grant(model))
-                count -= 1
+        count = self._returning.admit(model, count)
         if count and self._port is not None:
             self._port.admit(model, count)
 
@@ -312,11 +247,7 @@ class Loop:
         self._refused[order.model] = error
         if order.code == "pinned_over_budget":
             return
-        line = self._returning[order.model]
-        while line:
-            returned = line.popleft()
-            if not returned.done():
-                returned.set_exception(error)
+        self._returning.refuse(order.model, error)
         if self._port is not None:
             self._port.refuse(order.model, error)
 

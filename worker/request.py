@@ -21,7 +21,8 @@ from shared.wire.event import (
 )
 from worker.adapters import Lease
 from worker.engines.base import Engine, Pausable
-from worker.loop import Grant, Loop
+from worker.loop import Loop
+from worker.places import Grant
 
 ASK_AGAIN = 1.0
 """Seconds until a question is repeated: it or its answer went down with a connection."""

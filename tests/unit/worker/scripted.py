@@ -22,7 +22,7 @@ from shared.wire.node import LoadProgress
 from shared.wire.task import Kind, Task
 from tests.loops import around
 from worker.engines.base import Generation, Sink
-from worker.loop import Grant
+from worker.places import Grant
 from worker.request import Request
 
 Play = Callable[[Generation, Sink], Awaitable[Usage]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from shared.errors import HubError
 from tests.loops import around
 from tests.unit.worker.scripted import Scripted, says
-from worker.loop import NO_RUN, Grant, Loop
+from worker.loop import Loop
 from worker.occasion import Arrived, UnloadAsked
+from worker.places import NO_RUN, Grant
 
 
 class Taken:

@@ -13,7 +13,7 @@ from tests.unit.worker.scripted import Scripted, says
 from worker import memory
 from worker.cuda import open_cuda
 from worker.ledger import Ledger
-from worker.loop import NO_RUN, Grant
+from worker.places import NO_RUN, Grant
 from worker.report import Report
 from worker.sampler import Sampler
 

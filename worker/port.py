@@ -1,0 +1,20 @@
+"""The queue, as the loop sees it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shared.errors import HubError
+
+
+class Port(Protocol):
+    """Lines of requests, one for each model."""
+
+    def admit(self, model: str, count: int) -> None:
+        """Take up to so many waiting requests; those not taken are given back by `Loop.end`."""
+
+    def refuse(self, model: str, error: HubError) -> None:
+        """Answer all who wait with an error."""
+
+    def changed(self) -> None:
+        """Some model came into another state."""
