@@ -106,8 +106,8 @@ def answer(draft: Draft, name: str) -> None:
 
 
 def bearable(slot: Slot, rules: Rules) -> bool:
-    """A model that has been ready here is waited for, as long as its pause is short."""
-    return slot.proven and slot.retry_at - slot.since <= rules.patience
+    """Who waits for a model that has been ready here does so through a short pause."""
+    return slot.proven and slot.count > 0 and slot.retry_at - slot.since <= rules.patience
 
 
 def admit(draft: Draft, name: str) -> None:

@@ -267,6 +267,15 @@ def test_a_model_that_ran_before_is_waited_for_when_its_start_fails() -> None:
     assert brief(stage.finish()) == ["admit a 1"]
 
 
+def test_an_order_to_load_is_tried_once_whether_the_model_ran_before_or_not() -> None:
+    stage = three()
+    stage.load("a")
+    stage.feed(UnloadAsked(stage.now, "a"))
+    stage.finish()
+    stage.feed(LoadAsked(stage.now, "a"))
+    assert brief(stage.fail()) == ["refuse a failed"]
+
+
 def test_one_start_or_stop_at_a_time() -> None:
     stage = Stage({n: plan(2) for n in "abc"}, 10)
     assert brief(stage.arrive("a")) == ["load a"]
