@@ -172,6 +172,10 @@ async def test_a_model_is_not_charged_what_came_before_its_load(
         await place.load("a")
         assert place.measured("a") == 5 * GIB
         assert 2 * GIB <= place.loop.state.foreign <= 2 * GIB + NOTICED
+        unlisted.card().set(base=4 * GIB)
+        await place.loop.watch.round()
+        assert place.measured("a") == 5 * GIB
+        assert 4 * GIB <= place.loop.state.foreign <= 4 * GIB + NOTICED
 
 
 async def test_room_that_went_to_others_is_not_given_twice(
