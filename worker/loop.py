@@ -214,14 +214,8 @@ class Loop:
 
     def _perform(self, order: Effect) -> None:
         match order:
-            case effect.Load():
-                self._spawn(self._operations.load(order.model))
-            case effect.Wake():
-                self._spawn(self._operations.wake(order.model))
-            case effect.Sleep():
-                self._spawn(self._operations.sleep(order.model))
-            case effect.Stop():
-                self._spawn(self._operations.stop(order.model))
+            case effect.Load() | effect.Wake() | effect.Sleep() | effect.Stop():
+                self._spawn(self._operations.perform(order))
             case effect.Admit():
                 self._admit(order.model, order.count)
             case effect.Refuse():

@@ -11,8 +11,9 @@ from typing import Protocol
 from shared import log
 from shared.db import Pool
 from shared.errors import EngineFailed
+from worker.effect import Load, Sleep, Stop, Wake
 from worker.occasion import Loaded, LoadFailed, Slept, Stopped, Woken
-from worker.resident import NoRoom, Resident, ran_out
+from worker.resident import NoRoom, Resident, last_words, ran_out
 from worker.watch import Owner, Watch
 
 logger = log.get("operations")
@@ -35,7 +36,9 @@ class Runs(Owner, Protocol):
 
 
 class Operations:
-    """Each ends with the event that answers its effect."""
+    """Each ends with the event that answers its effect, also one that breaks: the device would wait
+    for it for ever. What broke on its way up is stopped like an engine that died.
+    """
 
     def __init__(
         self, residents: Mapping[str, Resident], watch: Watch, pool: Pool | None, runs: Runs
@@ -44,6 +47,17 @@ class Operations:
         self._watch = watch
         self._pool = pool
         self._runs = runs
+
+    async def perform(self, order: Load | Wake | Sleep | Stop) -> None:
+        steps = {Load: self.load, Wake: self.wake, Sleep: self.sleep, Stop: self.stop}
+        try:
+            await steps[type(order)](order.model)
+        except Exception as error:
+            logger.exception("a step broke", step=type(order).__name__, model=order.model)
+            if isinstance(order, Stop):
+                self._runs.post(Stopped(self._runs.now, order.model))
+            else:
+                self._runs.died(order.model, last_words(error))
 
     async def load(self, model: str) -> None:
         resident, runs = self._residents[model], self._runs
