@@ -11,6 +11,7 @@ from shared.clock import Clock
 
 TURNS = 2
 """How many turns a call is remembered: a report is a second old at most, so is our copy of it."""
+NONE: Counter[str] = Counter()
 
 logger = log.get("calls")
 
@@ -35,20 +36,39 @@ class Calls:
                 del self._called[model], self._called_at[model]
         self._sent_before, self._sent = self._sent, {}
 
-    def call(self, lane: str, model: str, count: int = 1) -> Placed | None:
+    async def find(self, lane: str, model: str) -> Placed | None:
+        """The worker to call for one more request; None while the lane has none.
+
+        Where it would have to bring the model, reports are read again first: in one that is a
+        second old another worker may not have it yet. Raises Lost or HiredisError.
+        """
+        placed = self._place(lane, model)
+        if placed is None or placed.brings:
+            await self._sightings.look_afresh()
+            placed = self._place(lane, model)
+        self._remember(model, placed, 1)
+        return placed
+
+    def call(self, lane: str, model: str, count: int) -> Placed | None:
         """The worker to call for `count` more requests; None while the lane has none."""
+        placed = self._place(lane, model)
+        self._remember(model, placed, count)
+        return placed
+
+    def _place(self, lane: str, model: str) -> Placed | None:
+        sent = self._sent.get(model, NONE)
         workers = self._sightings.lane(lane)
-        sent = self._sent.setdefault(model, Counter())
-        placed = place(
+        return place(
             workers,
             model,
             self._clock.wall_ms(),
             called=self._called,
-            sent=sent + self._sent_before.get(model, Counter()) if len(workers) > 1 else sent,
+            sent=sent + self._sent_before.get(model, NONE) if len(workers) > 1 else sent,
         )
+
+    def _remember(self, model: str, placed: Placed | None, count: int) -> None:
         if placed is not None:
-            sent[placed.worker] += count
+            self._sent.setdefault(model, Counter())[placed.worker] += count
             self._called[model] = placed.worker
             self._called_at[model] = self._turn
             logger.debug("called", model=model, worker=placed.worker, why=placed.why)
-        return placed

@@ -201,7 +201,7 @@ class Dispatch:
             )
 
     async def _place(self, reply: Reply, attempt: int | None) -> queue.Placed:
-        placed = self._calls.call(reply.lane, reply.task.model)
+        placed = await self._calls.find(reply.lane, reply.task.model)
         reply.worker = placed.worker if placed is not None else None
         reply.called = self._clock.now()
         return await queue.enqueue(

@@ -24,6 +24,8 @@ from shared.wire.node import ModelReport, WorkerState
 
 ASSUMED = 1.0
 """Seconds of a request where none was measured yet."""
+COMES = 2
+"""The last tier of workers that have the model, or will have it whoever is called."""
 NOBODY: Mapping[str, str] = {}
 NOTHING: Mapping[str, int] = {}
 
@@ -31,6 +33,8 @@ NOTHING: Mapping[str, int] = {}
 class Placed(NamedTuple):
     worker: str
     why: str
+    brings: bool = False
+    """It does not have the model, nor is it about to."""
 
 
 class Offer(NamedTuple):
@@ -62,15 +66,15 @@ def place(
     requests for this model each worker was called for.
     """
     able = [worker for worker in workers if model in worker.models]
-    if len(able) == 1:
-        return Placed(able[0].name, "no other worker serves it")
     offers = [offer(w, model, now_ms, called, sent.get(w.name, 0)) for w in able]
     best = min(offers, default=None)
     if best is None:
         return None
-    if best.tier == 2 and (sooner := relief(best, offers)) is not None:
-        return Placed(sooner.worker, f"{sooner.why}; the line on {best.worker} takes longer")
-    return Placed(best.worker, best.why)
+    if len(able) == 1:
+        return Placed(best.worker, "no other worker serves it", best.tier > COMES)
+    if best.tier == COMES and (sooner := relief(best, offers)) is not None:
+        return Placed(sooner.worker, f"{sooner.why}; the line on {best.worker} takes longer", True)
+    return Placed(best.worker, best.why, best.tier > COMES)
 
 
 def relief(best: Offer, offers: Sequence[Offer]) -> Offer | None:

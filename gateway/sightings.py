@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from shared import keys
@@ -25,6 +26,20 @@ class Sightings:
         self._link = link
         self._clock = clock
         self._lanes: dict[str, Seen] = {}
+        self._next: asyncio.Future[None] | None = None
+        """The look that begins when the one under way is over."""
+        self._looking = asyncio.Lock()
+
+    async def look_afresh(self) -> None:
+        """A look that begins from now on; all who ask while another is under way share one."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._look_next())
+        await asyncio.shield(self._next)
+
+    async def _look_next(self) -> None:
+        async with self._looking:
+            self._next = None
+            await self.look()
 
     async def look(self) -> None:
         """Reads every heartbeat; raises Lost or HiredisError."""

@@ -98,10 +98,14 @@ class Presence:
         """Frees at once what a worker of this lane and device held that died on this host."""
         alone, models = True, set[str]()
         ours = (self._lane, self._host, report.device().name)
+        since = self._clock.wall_ms() - keys.WORKER_MS
+        living = await self._link.call("ZRANGE", keys.WORKERS, since, "+inf", "BYSCORE")
         for data in await self._link.call("ZRANGE", keys.WORKERS, 0, -1):
             name = data.decode()
             found = await self._link.call("GET", keys.worker(name))
             if found is None:
+                # One that is just about to say what it has, of whatever lane.
+                alone = alone and data not in living
                 continue
             state = decode_state(found)
             if (state.lane, state.host, state.device.name) == ours and died(state.pid):

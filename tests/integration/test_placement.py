@@ -17,6 +17,7 @@ from worker import custody
 from worker.custody import Share
 from worker.effect import Load
 from worker.lane import Lane
+from worker.occasion import LoadAsked
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,27 @@ async def test_each_model_is_where_it_fits_and_stays_there(
                 assert reply.worker == owner.name
                 assert reply.producer == (owner.name, 1)
         assert [loads(first, "a"), loads(second, "b")] == [1, 1]
+
+
+async def test_a_gateway_looks_before_a_model_is_brought(
+    valkey_url: str, upstream: Upstream
+) -> None:
+    """What it saw last is old: another worker has come and has the model."""
+    models = catalog(upstream, "ab", preload=False)
+    async with running(valkey_url, upstream, models=models, size=GIB) as hub:
+        (first,), (dispatch,) = hub.lanes, hub.dispatches
+        await hub.load(first, "a")
+        (watch,) = [task for task in dispatch._tasks if task.get_name() == "watch"]
+        watch.cancel()
+        second = await hub.lane()
+        second._loop.post(LoadAsked(second._loop.now, "b"))
+        await eventually(lambda: second._loop.slot("b").state == "ready")
+        await hub.told(second)
+        asked = await asyncio.gather(*(hub.ask(5, model="b") for _ in range(PLACES)))
+        for items in await asyncio.gather(*map(rest, asked)):
+            assert_whole(items, 5)
+        assert {reply.worker for reply in asked} == {second.name}
+        assert (loads(first, "b"), first._loop.slot("a").state) == (0, "ready")
 
 
 async def test_what_a_worker_had_moves_when_it_leaves(valkey_url: str, upstream: Upstream) -> None:

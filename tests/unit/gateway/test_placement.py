@@ -50,7 +50,28 @@ def test_nobody_there() -> None:
 
 def test_a_worker_that_is_alone_is_called_whatever_it_says() -> None:
     alone = worker("a", free=0, m=model("failed", retry_ms=NOW + 1))
-    assert place([alone], "m", NOW) == Placed("a", "no other worker serves it")
+    assert place([alone], "m", NOW) == Placed("a", "no other worker serves it", brings=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting", "brings"),
+    [
+        ("ready", 0, False),
+        ("ready", 9, False),
+        ("loading", 0, False),
+        ("absent", 1, False),
+        ("absent", 0, True),
+        ("asleep", 0, True),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_whether_it_has_to_be_brought(
+    state: ModelState, waiting: int, brings: bool, count: int
+) -> None:
+    workers = [worker(name, m=model(state, waiting=waiting)) for name in "ab"[:count]]
+    placed = place(workers, "m", NOW)
+    assert placed is not None
+    assert placed.brings is brings
 
 
 CASES = {
