@@ -1,1 +1,1 @@
-"""Reserved for the fine-tuning process. Nothing here runs yet and no command starts it."""
+"""Fine-tuning: what a job computes is here; a child process in an environment with torch trains."""
