@@ -23,6 +23,7 @@ from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
 from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
+from gateway.routes.generation import Generation
 from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
 from gateway.routes.residency import ResidencyRoutes
@@ -35,6 +36,11 @@ from shared.store import api_key
 from shared.wire.account import Account
 
 BASES = ("/v1", "/api/v1")
+GENERATING = (
+    ("chat", "/chat/completions", ChatRoute),
+    ("completions", "/completions", CompletionRoute),
+    ("embeddings", "/embeddings", EmbeddingRoute),
+)
 DATABASE_SECONDS = 1.0
 """Between two looks at the database."""
 DATABASE_WITHIN = 3.0
@@ -69,23 +75,16 @@ class Gateway:
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog, self.dispatch.states)
-        parts = (self._settings, admission, self.dispatch, self.counts)
+        generation = Generation(self._settings, admission, self.dispatch, self.counts)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         desk = Desk(self._database, partial(announce, self.sessions.client))
         session = SessionRoute(front, self.keyring, self.sessions, desk)
         post, get = ("POST",), ("GET",)
         route = front.route
         return [
-            route("chat", under("/chat/completions"), post, ChatRoute(*parts), needs="inference"),
-            route(
-                "completions",
-                under("/completions"),
-                post,
-                CompletionRoute(*parts),
-                needs="inference",
-            ),
-            route(
-                "embeddings", under("/embeddings"), post, EmbeddingRoute(*parts), needs="inference"
+            *(
+                route(name, under(path), post, handle(generation), needs="inference")
+                for name, path, handle in GENERATING
             ),
             route(
                 "models",

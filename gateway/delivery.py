@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple
 
 from gateway.counts import Counts
-from gateway.exchange import Exchange, Header, Presence
+from gateway.exchange import Exchange, Header
 from gateway.reply import Reply
 from gateway.sse import WAITING, Chunks, failure
 from gateway.waiting import Waiting
 from shared.errors import HubError, RequestTimeout
-from shared.wire.event import Failed, Item
+from shared.wire.event import Answer, Failed, Vectors
 
 KEEP_ALIVE = 10.0
 """Seconds without a byte after which a stream gets a comment."""
@@ -22,14 +22,16 @@ NEXT_COMMENT = 2.0
 WORTH_TELLING = 1.0
 """A shorter rest of a wait opens no stream: an error can still come with its own status."""
 
-STALLED = 5.0
-"""Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
 
-T = TypeVar("T", bound=Item)
+class Limit(NamedTuple):
+    """What a request may take, in `seconds`, and when on the event loop's clock it is over."""
+
+    seconds: float
+    end: float
 
 
 async def count_stream(
-    exchange: Exchange, reply: Reply, chunks: Chunks, limit: float, counts: Counts
+    exchange: Exchange, reply: Reply, chunks: Chunks, limit: Limit, counts: Counts
 ) -> None:
     """`stream`, counted."""
     name = exchange.model or reply.task.model
@@ -46,51 +48,51 @@ async def stream(
     exchange: Exchange,
     reply: Reply,
     chunks: Chunks,
-    limit: float,
+    limit: Limit,
     first: Callable[[float], None],
 ) -> int:
     """Sends a reply as events; returns how many items it had. `first` gets seconds to content.
 
-    The status goes out with the first content or comment, so that what fails before is a plain
-    HTTP error; what fails later is an error event.
+    Whoever calls it is in a Presence, as the client may stop reading. The status goes out with the
+    first content or comment, so that what fails before is a plain HTTP error; what fails later is
+    an error event.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()
-    end, due, silent = now + limit, now + FIRST_COMMENT, now + KEEP_ALIVE
+    end, due, silent = limit.end, now + FIRST_COMMENT, now + KEEP_ALIVE
     count = 0
     begun = False
-    with Presence(exchange, limit + STALLED):
-        while chunks.usage is None and chunks.failed is None:
-            items = await reply.items(max(0.0, min(due, end) - loop.time()))
-            count += len(items)
-            data = chunks.render(items)
-            if not items and loop.time() >= end:
-                chunks.failed = too_slow(limit).failed()
-            if chunks.failed is not None:
-                if not exchange.status:
-                    exchange.extra += wait_headers(reply)
-                    await exchange.refuse(chunks.failed)
-                    break
-                data += failure(chunks.failed)
-            elif not data:
-                now = loop.time()
-                if now < due:
-                    continue
-                data = comment(reply.waiting, opened=bool(exchange.status), silent=now >= silent)
-                if not data:
-                    due = now
-                    continue
-            elif not begun:
-                begun = True
-                first(exchange.seconds)
+    while chunks.usage is None and chunks.failed is None:
+        items = await reply.items(max(0.0, min(due, end) - loop.time()))
+        count += len(items)
+        data = chunks.render(items)
+        if not items and loop.time() >= end:
+            chunks.failed = too_slow(limit).failed()
+        if chunks.failed is not None:
             if not exchange.status:
                 exchange.extra += wait_headers(reply)
-                await exchange.open_stream()
-            over = chunks.usage is not None or chunks.failed is not None
-            await exchange.write(data, last=over)
+                await exchange.refuse(chunks.failed)
+                break
+            data += failure(chunks.failed)
+        elif not data:
             now = loop.time()
-            silent = now + KEEP_ALIVE
-            due = silent if reply.waiting is None else now + NEXT_COMMENT
+            if now < due:
+                continue
+            data = comment(reply.waiting, opened=bool(exchange.status), silent=now >= silent)
+            if not data:
+                due = now
+                continue
+        elif not begun:
+            begun = True
+            first(exchange.seconds)
+        if not exchange.status:
+            exchange.extra += wait_headers(reply)
+            await exchange.open_stream()
+        over = chunks.usage is not None or chunks.failed is not None
+        await exchange.write(data, last=over)
+        now = loop.time()
+        silent = now + KEEP_ALIVE
+        due = silent if reply.waiting is None else now + NEXT_COMMENT
     return count
 
 
@@ -121,21 +123,17 @@ def wait_headers(reply: Reply) -> list[Header]:
     return headers
 
 
-async def whole(exchange: Exchange, reply: Reply, kind: type[T], limit: float) -> T | Failed:
+async def whole(reply: Reply, limit: Limit) -> Answer | Vectors | Failed:
     """The one item a reply consists of, once it is there."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + limit
-    with Presence(exchange, limit + STALLED):
-        while True:
-            items = await reply.items(max(0.0, end - loop.time()))
-            for item in items:
-                if isinstance(item, (kind, Failed)):
-                    exchange.extra += wait_headers(reply)
-                    return item
-            if not items and loop.time() >= end:
-                exchange.extra += wait_headers(reply)
-                return too_slow(limit).failed()
+    while True:
+        items = await reply.items(max(0.0, limit.end - loop.time()))
+        for item in items:
+            if isinstance(item, Answer | Vectors | Failed):
+                return item
+        if not items and loop.time() >= limit.end:
+            return too_slow(limit).failed()
 
 
-def too_slow(limit: float) -> HubError:
-    return RequestTimeout(f"The request took longer than {limit:g} seconds.")
+def too_slow(limit: Limit) -> HubError:
+    return RequestTimeout(f"The request took longer than {limit.seconds:g} seconds.")

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
-from gateway import delivery
-from gateway.counts import Counts
-from gateway.dispatch import Dispatch
-from gateway.exchange import JSON, Exchange
-from gateway.reply import Reply
-from gateway.routes.admission import Admission, service_class
+from gateway.exchange import Exchange
+from gateway.routes.admission import service_class
+from gateway.routes.generation import Ask, Form, Generation
 from gateway.sse import ChatChunks, Head
 from shared import ids
-from shared.catalog import Entry
-from shared.settings import Settings
-from shared.wire.event import Answer, Choice, Failed
+from shared.wire.event import Answer, Choice, Vectors
 from shared.wire.openai import chat, message
 from shared.wire.openai.usage import from_event
 
@@ -26,65 +19,55 @@ encode = msgspec.json.Encoder().encode
 
 
 class ChatRoute:
-    def __init__(
-        self, settings: Settings, admission: Admission, dispatch: Dispatch, counts: Counts
-    ) -> None:
-        self._settings = settings
-        self._admission = admission
-        self._dispatch = dispatch
-        self._counts = counts
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = await exchange.read(self._settings.max_body)
+        generation = self._generation
+        body = await exchange.read(generation.settings.max_body)
         request = chat.decode(body)
-        entry = self._admission.admit_chat(exchange, request, len(body))
+        entry = generation.admission.admit_chat(exchange, request, len(body))
         if message.has_media(request.messages) and entry.model.engine == "llamacpp":
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))
-        streamed = bool(request.stream)
-        reply = await self._dispatch.open(
-            "chat",
-            entry,
-            body,
-            key=exchange.account.key,
-            streamed=streamed,
-            service=service_class(exchange, request.service_tier),
-        )
-        head = Head(
+        service = service_class(exchange, request.service_tier)
+        form = ChatForm(
             ids.new("chatcmpl-"),
-            int(time.time()),
             entry.name,
-            self._admission.fingerprint(entry),
-            "flex" if request.service_tier == "flex" else "default",
+            generation.admission.fingerprint(entry),
+            request,
         )
-        try:
-            if streamed:
-                chunks = ChatChunks(
-                    head, include_usage=request.include_usage, choices=request.n or 1
-                )
-                await delivery.count_stream(
-                    exchange, reply, chunks, self._settings.request_timeout, self._counts
-                )
-            else:
-                await self._whole(exchange, reply, entry, head)
-        finally:
-            reply.close()
+        ask = Ask("chat", entry, body, service, bool(request.stream))
+        await generation.answer(exchange, ask, form)
 
-    async def _whole(self, exchange: Exchange, reply: Reply, entry: Entry, head: Head) -> None:
-        answer = await delivery.whole(exchange, reply, Answer, self._settings.request_timeout)
-        if isinstance(answer, Failed):
-            await exchange.refuse(answer)
-            return
-        self._counts.add_tokens(entry.name, answer.usage)
-        completion = chat.ChatCompletion(
-            id=head.id,
-            created=head.created,
-            model=head.model,
-            choices=[whole_choice(index, choice) for index, choice in enumerate(answer.choices)],
-            usage=from_event(answer.usage),
-            service_tier=head.tier or "default",
-            system_fingerprint=head.fingerprint,
+
+class ChatForm(Form):
+    def __init__(self, id_: str, model: str, fingerprint: str, request: chat.ChatRequest) -> None:
+        self._id = id_
+        self._model = model
+        self._fingerprint = fingerprint
+        self._tier = "flex" if request.service_tier == "flex" else "default"
+        self._include_usage = request.include_usage
+        self._choices = request.n or 1
+
+    def whole(self, answer: Answer | Vectors, created: int) -> bytes:
+        assert isinstance(answer, Answer)
+        return encode(
+            chat.ChatCompletion(
+                id=self._id,
+                created=created,
+                model=self._model,
+                choices=[
+                    whole_choice(index, choice) for index, choice in enumerate(answer.choices)
+                ],
+                usage=from_event(answer.usage),
+                service_tier=self._tier,
+                system_fingerprint=self._fingerprint,
+            )
         )
-        await exchange.respond(200, encode(completion), JSON)
+
+    def chunks(self, created: int) -> ChatChunks:
+        head = Head(self._id, created, self._model, self._fingerprint, self._tier)
+        return ChatChunks(head, include_usage=self._include_usage, choices=self._choices)
 
 
 def whole_choice(index: int, choice: Choice) -> chat.ReplyChoice:

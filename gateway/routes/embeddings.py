@@ -4,47 +4,38 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway import delivery
-from gateway.counts import Counts
-from gateway.dispatch import Dispatch
-from gateway.exchange import JSON, Exchange
-from gateway.routes.admission import Admission, service_class
-from shared.settings import Settings
-from shared.wire.event import Failed, Vectors
+from gateway.exchange import Exchange
+from gateway.routes.admission import service_class
+from gateway.routes.generation import Ask, Form, Generation
+from gateway.sse import Chunks
+from shared.wire.event import Answer, Vectors
 from shared.wire.openai import embedding
 
 encode = msgspec.json.Encoder().encode
 
 
 class EmbeddingRoute:
-    def __init__(
-        self, settings: Settings, admission: Admission, dispatch: Dispatch, counts: Counts
-    ) -> None:
-        self._settings = settings
-        self._admission = admission
-        self._dispatch = dispatch
-        self._counts = counts
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = await exchange.read(self._settings.max_body)
+        generation = self._generation
+        body = await exchange.read(generation.settings.max_body)
         request = embedding.decode(body)
-        entry = self._admission.admit(exchange, request.model, "embedding")
-        reply = await self._dispatch.open(
-            "embedding",
-            entry,
-            body,
-            key=exchange.account.key,
-            streamed=False,
-            service=service_class(exchange, None),
-        )
-        try:
-            limit = self._settings.request_timeout
-            vectors = await delivery.whole(exchange, reply, Vectors, limit)
-            if isinstance(vectors, Failed):
-                await exchange.refuse(vectors)
-                return
-            self._counts.add_tokens(entry.name, vectors.usage)
-            found = embedding.from_vectors(vectors, entry.name, request.encoding_format)
-            await exchange.respond(200, encode(found), JSON)
-        finally:
-            reply.close()
+        entry = generation.admission.admit(exchange, request.model, "embedding")
+        ask = Ask("embedding", entry, body, service_class(exchange, None))
+        form = EmbeddingForm(entry.name, request.encoding_format)
+        await generation.answer(exchange, ask, form)
+
+
+class EmbeddingForm(Form):
+    def __init__(self, model: str, encoding: str | None) -> None:
+        self._model = model
+        self._encoding = encoding
+
+    def whole(self, answer: Answer | Vectors, created: int) -> bytes:
+        assert isinstance(answer, Vectors)
+        return encode(embedding.from_vectors(answer, self._model, self._encoding))
+
+    def chunks(self, created: int) -> Chunks:
+        raise NotImplementedError("embeddings are not streamed")
