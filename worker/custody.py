@@ -1,7 +1,8 @@
 """Which worker of a lane loads a model that nobody has asked for: one that is pinned or preloaded.
 
 Each such model has one keeper. A worker first takes its share of them, by where its device stands
-among those of the settings, and what a predecessor had; some seconds later what nobody took. What
+among those of the settings or by how all that is pinned fits, and what a predecessor had; some
+seconds later what nobody took. What
 does not fit beside that stays for others. The pinned models of a worker that died are taken by
 another that has room; preloaded ones come back with requests.
 """
@@ -29,6 +30,8 @@ class Share(NamedTuple):
 
     place: int = 0
     of: int = 1
+    pinned: frozenset[str] | None = None
+    """The pinned models that are this worker's; None: they take turns as the others do."""
 
 
 ALL = Share()
@@ -63,15 +66,14 @@ class Custody:
 
     async def begin(self, inherited: Collection[str]) -> tuple[list[str], list[str]]:
         """Takes the first share; returns what to pin, and what else to load."""
-        ours, of = self._share
-        taken = await self._take(
-            [
-                model
-                for place, model in enumerate(self._wanted)
-                if place % of == ours or model in inherited
-            ]
-        )
+        taken = await self._take([m for m in self._wanted if m in inherited or self._is_ours(m)])
         return [m for m in taken if m in self._pinned], [m for m in taken if m not in self._pinned]
+
+    def _is_ours(self, model: str) -> bool:
+        place, of, pinned = self._share
+        if pinned is not None and model in self._pinned:
+            return model in pinned
+        return self._wanted.index(model) % of == place
 
     async def keep(self) -> None:
         """Once a second: says again what is kept, and takes what nobody has."""

@@ -48,13 +48,8 @@ class Inventory(NamedTuple):
 
 async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inventory:
     """Raises DeviceFault for a device that cannot be used, SettingsError for a wrong budget."""
-    budget = parse_size(settings.memory) if settings.memory else None
-    device: Device
-    if settings.device.startswith("cpu"):
-        device = CpuDevice(settings.device, budget)
-    else:
-        device = await open_cuda(int(settings.device.partition(":")[2]))
-    ledger = Ledger(device.name, device.total, min(device.total, budget or device.total))
+    device, budget = await open_device(settings)
+    ledger = Ledger(device.name, device.total, budget)
     residents: dict[str, Resident] = {}
     plans: dict[str, Plan] = {}
     entries = catalog.served(settings.lane)
@@ -70,13 +65,41 @@ async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inven
     return Inventory(device, ledger, residents, plans, pinned)
 
 
+async def open_device(settings: Settings) -> tuple[Device, int]:
+    """The one device that `device` names, and the bytes of it that models may take together.
+
+    Raises DeviceFault for one that cannot be used.
+    """
+    budget = parse_size(settings.memory) if settings.memory else None
+    device: Device
+    if settings.device.startswith("cpu"):
+        device = CpuDevice(settings.device, budget)
+    else:
+        device = await open_cuda(int(settings.device.partition(":")[2]))
+    return device, min(device.total, budget or device.total)
+
+
+async def size(settings: Settings, entry: Entry, device: Device, pool: Pool | None) -> int:
+    """Bytes that its next load on this device reserves; 0 where that is not known."""
+    expected = expect(settings, entry)
+    if expected is None:
+        return 0
+    return reserve(expected, await known(pool, key_of(entry, device))).bytes
+
+
+def key_of(entry: Entry, device: Device) -> Key:
+    """What measurements of this model on this kind of device are kept under."""
+    kind = device.description.name if isinstance(device, CudaDevice) else device.kind
+    model = entry.model
+    return Key(kind, entry.name, model.engine, model.context, model.parallel)
+
+
 async def make(
     settings: Settings, entry: Entry, device: Device, ledger: Ledger, pool: Pool | None
 ) -> Resident:
     model = entry.model
     expected = expect(settings, entry)
-    kind = device.description.name if isinstance(device, CudaDevice) else device.kind
-    key = Key(kind, entry.name, model.engine, model.context, model.parallel)
+    key = key_of(entry, device)
     earlier = None if expected is None else await known(pool, key)
     bytes = 0 if expected is None else reserve(expected, earlier).bytes
     granted = None

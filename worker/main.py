@@ -24,6 +24,7 @@ from worker.inventory import take
 from worker.journal import Journal
 from worker.lane import Lane
 from worker.loop import Loop
+from worker.pinned import ours
 from worker.report import Report
 from worker.sampler import Sampler
 
@@ -42,8 +43,12 @@ async def database(url: str, until: AsyncExitStack) -> db.Pool | None:
         return None
 
 
-async def serve(configured: settings.Settings, share: Share) -> None:
-    """Runs until SIGTERM or SIGINT. Raises SettingsError and DeviceFault."""
+async def serve(everything: settings.Settings, named: str | None) -> None:
+    """Runs until SIGTERM or SIGINT. Raises SettingsError and DeviceFault.
+
+    `named`: the one of the devices that this worker is for.
+    """
+    configured, share = chosen(everything, named)
     catalog = Catalog(configured.models)
     catalog.served(configured.lane)
     clock = SystemClock()
@@ -52,6 +57,9 @@ async def serve(configured: settings.Settings, share: Share) -> None:
         found = await take(configured, catalog, pool)
         if share.of == 1:
             residency.check_pinned(found.plans, found.pinned, found.ledger.budget)
+        elif found.pinned:
+            pinned = await ours(everything, catalog, pool, configured.device)
+            share = share._replace(pinned=pinned)
         state = residency.device(found.plans, found.ledger.budget, now=clock.now(), rules=RULES)
         name = journal_name(configured.lane, found.device.name)
         journal = Journal(configured.folder, name, clock)
@@ -105,7 +113,7 @@ def main() -> int:
     try:
         configured = settings.load()
         log.configure("worker", configured.log_level, configured.log_format)
-        uvloop.run(serve(*chosen(configured, options.device)))
+        uvloop.run(serve(configured, options.device))
     except (settings.SettingsError, DeviceFault) as error:
         sys.stderr.write(f"aihub worker: {error}\n")
         return 2

@@ -25,6 +25,8 @@ NO_DRIVER = 3
 """Exit status of worker.gpu without a driver."""
 FAULT = 4
 """Its exit status when the driver refuses; it says why and how to mend it on two lines."""
+TOO_MUCH = 2
+"""Exit status of worker.pinned when the pinned models do not fit."""
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
@@ -47,6 +49,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield memory(Path("/proc/meminfo").read_text())
     yield disk(settings)
     yield from gpu()
+    if any(m.pin and m.lane == settings.lane for m in settings.models.values()):
+        yield pinned()
 
 
 def interpreter(version: tuple[int, ...]) -> Finding:
@@ -138,6 +142,26 @@ def nvidia_cards(devices: Path) -> list[str]:
         if (card / "vendor").read_text().strip() == "0x10de"
         and (card / "class").read_text().startswith(("0x0300", "0x0302"))
     ]
+
+
+def pinned() -> Finding:
+    """Whether the devices have room for what is pinned; asked of a process of its own, too."""
+    try:
+        asked = subprocess.run(
+            python("worker.pinned"),
+            capture_output=True,
+            text=True,
+            timeout=GPU_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return warn("pinned", f"no answer in {GPU_TIMEOUT:.0f} s", "aihub models estimate NAME")
+    if asked.returncode == 0:
+        return ok("pinned", f"by estimate they fit: {asked.stdout.strip()}")
+    said = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if asked.returncode == TOO_MUCH:
+        return fail("pinned", said, "unpin some, or give them less context or parallel requests")
+    return warn("pinned", said, "aihub models estimate NAME")
 
 
 def device(found: Device) -> Finding:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,8 +20,10 @@ import redis
 from shared import keys
 from shared.settings import DEFAULT_MODELS
 from shared.wire.node import WorkerState, decode_state
+from tests import models
 from tests.fakes.nvml.card import build, fake_nvml
 from tests.hub import Hub, command_line, running_hub
+from tests.server import temporary_home
 
 FILE = DEFAULT_MODELS[Hub.chat_model].file
 TOML = "\n".join(
@@ -138,6 +143,36 @@ def test_models_of_a_worker_that_was_killed_move(hub: Hub) -> None:
     hub.wait_ready()
     assert ask(hub, "a")
     assert ask(hub, "b")
+
+
+def test_more_pinned_than_the_devices_have_is_an_error_at_start() -> None:
+    """Three of 286 MiB each on two devices of 400; the doctor says it, too."""
+    with temporary_home() as home:
+        (home / "aihub.toml").write_text(TOML.replace("threads = 1", "threads = 1\npin = true"))
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIHUB_")},
+            "AIHUB_HOME": str(home),
+            "AIHUB_PORT": "0",
+            "AIHUB_DEVICE": "cpu:0,cpu:1",
+            "AIHUB_MEMORY": ROOM,
+        }
+        models.lend(home)
+        for command, status in (("doctor", 1), ("up", 1)):
+            ran = subprocess.run(
+                [sys.executable, "-m", "deploy.main", command],
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+            )
+            said = ran.stdout + ran.stderr
+            assert ran.returncode == status, said
+            assert re.search(
+                r"pinned models need 0\.\d\d GiB and cannot be divided among the devices, which"
+                r" have cpu:0 0\.39 GiB, cpu:1 0\.39 GiB: a 0\.\d\d GiB, b 0",
+                said,
+            ), said
 
 
 def test_a_card_and_the_ram(tmp_path: Path) -> None:

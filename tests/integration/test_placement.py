@@ -133,6 +133,18 @@ async def test_what_is_loaded_unasked_has_one_keeper(
         assert two._loop.slot("b").state == "absent", "there is room for one"
 
 
+async def test_pinned_models_go_where_they_fit_together(
+    valkey_url: str, upstream: Upstream
+) -> None:
+    """Not by turns: those who take turns would leave one out."""
+    models = catalog(upstream, "abc", preload=False, pin="abc")
+    async with running(valkey_url, upstream, lanes=0, models=models, size=GIB // 2) as hub:
+        one = await hub.lane(Share(0, 2, frozenset("a")))
+        two = await hub.lane(Share(1, 2, frozenset("bc")))
+        await eventually(lambda: hub.ready() == {"a", "b", "c"}, custody.LEFT_OVER - 1)
+        assert [owners(hub, name) for name in "abc"] == [[one], [two], [two]]
+
+
 async def test_what_does_not_fit_is_left_to_others(
     valkey_url: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
