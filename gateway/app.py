@@ -64,7 +64,7 @@ class Gateway:
         self.counts = Counts(self.dispatch)
 
     def app(self) -> Litestar:
-        front = Front(self.keyring, self.sessions, self.counts)
+        front = Front(self.keyring, self.sessions, self.counts, self.dispatch.record)
         return Litestar(
             self.routes(front),
             exception_handlers={Exception: front.refuse},
@@ -83,7 +83,14 @@ class Gateway:
         route = front.route
         return [
             *(
-                route(name, under(path), post, handle(generation), needs="inference")
+                route(
+                    name,
+                    under(path),
+                    post,
+                    handle(generation),
+                    needs="inference",
+                    metered=path.removeprefix("/"),
+                )
                 for name, path, handle in GENERATING
             ),
             route(

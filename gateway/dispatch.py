@@ -14,20 +14,23 @@ import hiredis
 from gateway.calls import Calls
 from gateway.line import Line
 from gateway.orders import Orders
+from gateway.record import Record
 from gateway.recovery import Recovery
 from gateway.reply import Reply
 from gateway.sightings import Sightings
+from gateway.use import unclaimed
 from gateway.waiting import retry_after
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock, SystemClock
-from shared.errors import ModelUnavailable, QueueFull, QueueUnavailable, ShuttingDown
+from shared.errors import ClientClosed, ModelUnavailable, QueueFull, QueueUnavailable, ShuttingDown
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Batch, Cancel, Position, Resend, Where
 from shared.wire.node import ModelState, WorkerState
-from shared.wire.task import Class, Kind, Task
+from shared.wire.task import Class, Kind, Origin, Task
+from shared.wire.usage import encode
 
 WAIT_FOR_REDIS = 5.0
 """Seconds a request waits for a Redis that is being restarted."""
@@ -43,6 +46,7 @@ class Dispatch:
         self._catalog = catalog
         self._clock = clock or SystemClock()
         self._link = Link(settings.redis, "dispatch")
+        self.record = Record(self._link)
         self._reader = ReplyReader(settings.redis, self.name, self._take)
         self._replies: dict[int, Reply] = {}
         self._streams = 0
@@ -71,6 +75,7 @@ class Dispatch:
         await self._link.wait_open(10)
         await self._reader.start()
         await self._sightings.look()
+        self.record.start()
         self._tasks = [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._watch(), name="watch"),
@@ -93,6 +98,7 @@ class Dispatch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reader.stop(self._link)
+        await self.record.stop()
         await self._link.stop()
 
     def hurry(self) -> None:
@@ -113,8 +119,9 @@ class Dispatch:
         key: str,
         streamed: bool,
         service: Class,
+        origin: Origin | None = None,
     ) -> Reply:
-        """Queues one request.
+        """Queues one request; from then on whoever ends the job writes its use down.
 
         Raises QueueFull, QueueUnavailable, ShuttingDown or ModelUnavailable.
         """
@@ -136,6 +143,7 @@ class Dispatch:
             service,
             self._clock.wall_ms() + timeout,
             entry.adapter,
+            origin,
         )
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply
@@ -231,8 +239,16 @@ class Dispatch:
                 await asyncio.sleep(min(0.02, left))
 
     async def _abort(self, reply: Reply) -> None:
+        task, origin = reply.task, reply.task.origin
+        ended = reply.failed or ClientClosed("The client left.").failed()
+        wall_ms = self._clock.wall_ms()
+        used = unclaimed(task, origin, ended.status, ended.code, wall_ms) if origin else None
+        event = encode(used) if used is not None else None
         try:
-            await queue.abort(self._link, keys.queue(reply.task.model), reply.task.id)
+            there = await queue.abort(self._link, keys.queue(task.model), task.id, event)
+            if not there and used is not None:
+                # It is lost, or just ended: then its event is written already and this one not.
+                self.record.add(used)
         except (Lost, hiredis.HiredisError) as error:
             # The worker notices by itself: nobody asks for this reply's items any more.
             logger.warning("cancel not delivered", job=reply.task.id, error=str(error))

@@ -13,11 +13,13 @@ from urllib.parse import unquote
 from litestar.types import HTTPScope, Receive, Send
 
 from gateway.auth import Principal
+from gateway.use import Use
 from shared import ids
 from shared.errors import BodyTooLarge, ClientClosed, HubError, InvalidRequest, NotFound
 from shared.wire.account import Account
 from shared.wire.event import Failed
 from shared.wire.openai import error
+from shared.wire.task import Origin
 
 JSON = (b"content-type", b"application/json")
 EVENTS = (
@@ -52,6 +54,7 @@ class Exchange:
         "principal",
         "query",
         "status",
+        "use",
     )
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -70,12 +73,18 @@ class Exchange:
         self.model: str | None = None
         self.extra: list[Header] = []
         self.principal: Principal | None = None
+        self.use = Use()
 
     @property
     def account(self) -> Account:
         """Whose request it is, on a route that is not public."""
         assert self.principal is not None
         return self.principal.account
+
+    @property
+    def origin(self) -> Origin:
+        """Whose use a task of this request is."""
+        return Origin(self.id, self.account.project, self.use.endpoint)
 
     @property
     def path(self) -> str:
@@ -116,6 +125,7 @@ class Exchange:
 
     async def refuse(self, failed: Failed) -> None:
         """The reply to a request that failed before anything was sent."""
+        self.use.code = failed.code
         await self.respond(failed.status, error.encode(failed), *refusal(failed))
 
     async def open_stream(self) -> None:

@@ -13,7 +13,9 @@ from litestar.types import Receive, Scope, Send
 from gateway.auth import Keyring, Principal
 from gateway.counts import Counts
 from gateway.exchange import Exchange, refusal
+from gateway.record import Record
 from gateway.session import Sessions, check_intent, read_cookie
+from gateway.use import unqueued
 from shared import log
 from shared.errors import (
     ClientClosed,
@@ -58,10 +60,13 @@ def translate(error: Exception, exchange: Exchange) -> HubError:
 
 
 class Front:
-    def __init__(self, keyring: Keyring, sessions: Sessions, counts: Counts) -> None:
+    def __init__(
+        self, keyring: Keyring, sessions: Sessions, counts: Counts, record: Record
+    ) -> None:
         self._keyring = keyring
         self._sessions = sessions
         self._counts = counts
+        self._record = record
 
     def route(
         self,
@@ -73,12 +78,14 @@ class Front:
         public: bool = False,
         needs: account.Scope | None = None,
         reads: account.Scope | None = None,
+        metered: str = "",
         quiet: bool = False,
         is_mount: bool = False,
     ) -> ASGIRouteHandler:
         """A Litestar route; `name` is what the log and the counts call it.
 
         `needs` is the scope that a key must have, `reads` the one that does for GET and HEAD.
+        `metered` is the endpoint that the ledger has its requests under, once their key is known.
         `quiet` requests are logged for debugging only.
         """
         if needs is None and not public:
@@ -90,6 +97,7 @@ class Front:
         @asgi(paths, is_mount=is_mount, copy_scope=False)
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             exchange = Exchange(scope, receive, send)  # type: ignore[arg-type]
+            exchange.use.endpoint = metered
             try:
                 if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
@@ -99,7 +107,7 @@ class Front:
                     permit(exchange.principal, (reads or needs) if reading else needs)
                 await handle(exchange)
             except ClientClosed as left:
-                exchange.status = left.status
+                exchange.status, exchange.use.code = left.status, left.code
             except HubError as error:
                 await exchange.refuse(error.failed())
             except Exception:
@@ -107,6 +115,7 @@ class Front:
                 if not exchange.status:
                     await exchange.refuse(HubError(BROKEN).failed())
             finally:
+                self._write_down(exchange)
                 self._note(name, exchange, quiet=quiet)
 
         return serve
@@ -149,6 +158,13 @@ class Front:
             raise not_allowed(exchange.method, allow[1].decode())
         await exchange.respond(204, b"")
         return True
+
+    def _write_down(self, exchange: Exchange) -> None:
+        """The use of a request that was no job."""
+        who, use = exchange.principal, exchange.use
+        if use.endpoint and who is not None and not use.queued:
+            status = exchange.status or 500
+            self._record.add(unqueued(exchange.id, who.account, use, status, exchange.seconds))
 
     def _note(self, name: str, exchange: Exchange, *, quiet: bool = False) -> None:
         """Counts and logs; what probes ask all the time is logged for debugging only."""

@@ -60,6 +60,8 @@ class Reply:
         """The last item was delivered."""
         self.job_over = False
         """…and it came from the worker: there is nothing left to cancel."""
+        self.failed: Failed | None = None
+        """…or an error of the gateway's own ended it."""
         self.asked = float("-inf")
         self.vanished = 0
         self.requeues = 0
@@ -133,6 +135,7 @@ class Reply:
     def fail(self, failed: Failed) -> None:
         """Ends the reply with an error of our own."""
         if not self.ended:
+            self.failed = failed
             self._deliver(failed)
 
     def _begin(self, first: Item, now: float) -> None:

@@ -31,6 +31,10 @@ RETRY = retry_key_prefix
 ABORT = abort_jobs_ss
 WORKERS = "aihub:workers"
 KEYS_CHANGED = "aihub:keys-changed"
+USAGE = "aihub:usage"
+"""Stream of UsageEvents on their way to the database."""
+USAGE_LOST = "aihub:usage-lost"
+"""How many found the stream full."""
 
 
 def queue(model: str) -> str:

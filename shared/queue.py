@@ -18,7 +18,7 @@ import msgspec
 
 from shared import keys, log
 from shared.resp import Argument
-from shared.wire import event, task
+from shared.wire import event, task, usage
 from shared.wire.task import Class, Task
 
 HORIZON_MS = 3_600_000
@@ -32,6 +32,9 @@ MOST_CALLS = 64
 """For jobs of one queue at a time; the rest is found when the worker counts the line."""
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
+MOST_EVENTS = 1_000_000
+"""Usage events that wait for the database, some 250 MB. Those that find no room are in the log of
+whoever ended the request and counted; use that is over cannot be refused any more."""
 
 
 logger = log.get("queue")
@@ -107,6 +110,7 @@ _finish = Script("finish")
 _release = Script("release")
 _reclaim = Script("reclaim")
 _abort = Script("abort")
+_record = Script("record")
 _waiting = Script("waiting")
 _standing = Script("standing")
 _STATES = {1: "queued", 0: "known", -1: "full"}
@@ -211,15 +215,32 @@ async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
     )
 
 
-async def finish(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
-    """Removes an ended job; False when the lease was no longer ours."""
-    return bool(
-        await _finish.run(
-            link,
-            (queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_, keys.ABORT),
-            (id_, worker),
-        )
+async def finish(
+    link: LinkLike, worker: str, queue: str, id_: str, used: bytes | None = None
+) -> bool:
+    """Removes an ended job and writes down what it `used`; False when the lease was not ours."""
+    state = await _finish.run(
+        link,
+        (*names(queue, id_), keys.USAGE, keys.USAGE_LOST),
+        (id_, worker, used or b"", MOST_EVENTS),
     )
+    if state == 2 and used is not None:
+        lament(used)
+    return bool(state)
+
+
+async def record(link: LinkLike, events: Sequence[bytes]) -> None:
+    """Writes UsageEvents down of requests that were no jobs."""
+    values: list[Argument] = [MOST_EVENTS, *events]
+    taken = await _record.run(link, (keys.USAGE, keys.USAGE_LOST), values)
+    for used in events[taken:]:
+        lament(used)
+
+
+def lament(used: bytes) -> None:
+    """The log is the last place where a UsageEvent can be kept."""
+    told = msgspec.json.encode(msgspec.structs.asdict(usage.decode(used))).decode()
+    logger.error("no room for a usage event: the database does not take them", used=told)
 
 
 async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
@@ -246,14 +267,26 @@ async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int |
     return [None if ahead < 0 else ahead for ahead in found]
 
 
-async def abort(link: LinkLike, queue: str, id_: str) -> int:
-    """Cancels a job wherever it is: 2 dropped from the queue, 1 its worker was told, 0 unknown."""
-    told: int = await _abort.run(
+async def abort(link: LinkLike, queue: str, id_: str, used: bytes | None = None) -> int:
+    """Cancels a job wherever it is: 2 dropped from the queue, 1 its worker was told, 0 unknown.
+
+    `used` is the UsageEvent of one that no worker had.
+    """
+    cancel = event.encode(event.Cancel(id_))
+    state: int = await _abort.run(
         link,
-        (queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_, keys.ABORT),
-        (id_, event.encode(event.Cancel(id_)), keys.CONTROL_MS, keys.control("")),
+        (*names(queue, id_), keys.USAGE, keys.USAGE_LOST),
+        (id_, cancel, keys.CONTROL_MS, keys.control(""), used or b"", MOST_EVENTS),
     )
-    return told
+    if state == 3 and used is not None:
+        lament(used)
+    return min(state, 2)
+
+
+def names(queue: str, id_: str) -> tuple[str, ...]:
+    """The keys of a job."""
+    job = (keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_)
+    return (queue, *job, keys.ABORT)
 
 
 async def exists(link: LinkLike, id_: str) -> bool:

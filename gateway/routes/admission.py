@@ -41,7 +41,7 @@ class Admission:
         ModelNotAllowed: the key may not use it.
         """
         entry = self._catalog.find(name)
-        exchange.model = entry.name
+        exchange.model, exchange.use.entry = entry.name, entry
         if not permits(self._catalog, exchange.account, entry):
             raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
         if entry.model.kind != kind:
@@ -78,7 +78,7 @@ class Admission:
         return entry if route is None else self._routed(exchange, route)
 
     def _routed(self, exchange: Exchange, route: routing.Route) -> Entry:
-        exchange.model = route.entry.name
+        exchange.model, exchange.use.entry = route.entry.name, route.entry
         exchange.extra.append((b"x-aihub-route", route.why.encode()))
         return route.entry
 

@@ -31,7 +31,7 @@ class ChatRoute:
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))
         service = service_class(exchange, request.service_tier)
         form = ChatForm(
-            ids.new("chatcmpl-"),
+            ids.again("chatcmpl-", exchange.id),
             entry.name,
             generation.admission.fingerprint(entry),
             request,

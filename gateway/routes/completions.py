@@ -27,7 +27,7 @@ class CompletionRoute:
         entry = generation.admission.admit(exchange, request.model, "chat")
         entry = generation.admission.answering(exchange, entry)
         fingerprint = generation.admission.fingerprint(entry)
-        form = CompletionForm(ids.new("cmpl-"), entry.name, fingerprint, request)
+        form = CompletionForm(ids.again("cmpl-", exchange.id), entry.name, fingerprint, request)
         service = service_class(exchange, None)
         ask = Ask("completion", entry, body, service, bool(request.stream))
         await generation.answer(exchange, ask, form)

@@ -58,6 +58,7 @@ class Generation:
 
     async def answer(self, exchange: Exchange, ask: Ask, form: Form) -> None:
         """Sends the reply to one request; raises HubError where nothing was sent yet."""
+        exchange.use.service, exchange.use.streamed = ask.service, ask.streamed
         seconds = self.settings.request_timeout
         limit = Limit(seconds, asyncio.get_running_loop().time() + seconds)
         with Presence(exchange, seconds + STALLED):
@@ -78,7 +79,9 @@ class Generation:
             key=exchange.account.key,
             streamed=ask.streamed,
             service=ask.service,
+            origin=exchange.origin,
         )
+        exchange.use.queued = True
         try:
             if ask.streamed:
                 chunks = form.chunks(now())

@@ -1,7 +1,8 @@
 -- Cancels a job: drops it while it waits, else tells the worker that holds its lease.
--- KEYS: queue, job, in-progress, retry, abort set
--- ARGV: id, message, message life ms, control list prefix
--- Returns 2 dropped, 1 told, 0 not there.
+-- KEYS: queue, job, in-progress, retry, abort set, usage stream, count of lost events
+-- ARGV: id, message, message life ms, control list prefix, usage event or '', which is written down
+--       where the job is dropped, events the stream has room for
+-- Returns 2 dropped, 1 told, 0 not there, 3 dropped without room for the event.
 local owner = redis.call('GET', KEYS[3])
 if owner then
   local time = redis.call('TIME')
@@ -14,4 +15,11 @@ end
 local known = redis.call('DEL', KEYS[2])
 redis.call('DEL', KEYS[4])
 redis.call('ZREM', KEYS[1], ARGV[1])
+if known == 1 and ARGV[5] ~= '' then
+  if redis.call('XLEN', KEYS[6]) >= tonumber(ARGV[6]) then
+    redis.call('INCR', KEYS[7])
+    return 3
+  end
+  redis.call('XADD', KEYS[6], '*', 'e', ARGV[5])
+end
 return known * 2

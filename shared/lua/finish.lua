@@ -1,8 +1,15 @@
--- Removes a job that has ended, if the lease is still this worker's.
--- KEYS: queue, job, in-progress, retry, abort set        ARGV: id, worker
--- Returns 1, or 0 when the lease was lost.
+-- Removes a job that has ended, if the lease is still this worker's, and writes its use down.
+-- KEYS: queue, job, in-progress, retry, abort set, usage stream, count of lost events
+-- ARGV: id, worker, usage event or '', events the stream has room for
+-- Returns 1, 0 when the lease was lost, or 2 when there was no room for the event.
 if redis.call('GET', KEYS[3]) ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
+if ARGV[3] == '' then return 1 end
+if redis.call('XLEN', KEYS[6]) >= tonumber(ARGV[4]) then
+  redis.call('INCR', KEYS[7])
+  return 2
+end
+redis.call('XADD', KEYS[6], '*', 'e', ARGV[3])
 return 1

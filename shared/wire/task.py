@@ -21,6 +21,18 @@ class Adapter(msgspec.Struct, array_like=True, frozen=True):
     path: str
 
 
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """Whose use of the hub a task is, for the ledger.
+
+    `request` is the id of the request as its caller sees it, `endpoint` the path it came to
+    behind the version.
+    """
+
+    request: str
+    project: str
+    endpoint: str
+
+
 class Task(msgspec.Struct, array_like=True, frozen=True):
     """One request, validated by the gateway.
 
@@ -42,6 +54,8 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
     service: Class
     deadline_ms: int
     adapter: Adapter | None = None
+    origin: Origin | None = None
+    """None: nobody's; its use is not written down."""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -23,6 +23,7 @@ LIVING = (
     "aihub:keepers:",
     "aihub:reply:",
     "aihub:queue:cpu:health-check",
+    "aihub:usage",
 )
 """Keys that a hub at rest has."""
 

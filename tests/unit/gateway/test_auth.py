@@ -182,7 +182,7 @@ def test_every_route_says_which_scope_it_needs() -> None:
         raise AssertionError
 
     gateway = Gateway(Settings())
-    front = Front(gateway.keyring, gateway.sessions, gateway.counts)
+    front = Front(gateway.keyring, gateway.sessions, gateway.counts, gateway.dispatch.record)
     with pytest.raises(ValueError, match="which scope"):
         front.route("bare", ["/bare"], ("GET",), handle)
     assert len(gateway.routes(front)) > 10
