@@ -19,6 +19,8 @@ from tests.fakes.nvml.card import GIB, FakeNvml, build, fake_nvml
 from tests.hub import Hub, running_hub
 from tests.server import running_postgres, running_valkey, temporary_home
 
+pytest.register_assert_rewrite("tests.asking", "tests.engine_claims")
+
 FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """These servers need not survive a power cut."""
 

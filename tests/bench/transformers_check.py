@@ -13,8 +13,8 @@ from shared.estimate import estimate
 from shared.load import load_of
 from shared.settings import Model, Settings
 from shared.weights import read
+from tests.asking import ask
 from tests.server import temporary_home
-from tests.transformers.asking import ask
 from tests.transformers.conftest import CONTEXT, engine
 from tests.vllm import place
 from worker.memory import held

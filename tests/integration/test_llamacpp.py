@@ -26,45 +26,15 @@ from shared.errors import (
 from shared.settings import DEFAULT_MODELS, Model, Settings
 from shared.wire.event import Usage
 from tests import models
-from tests.unit.worker.engines.recorder import Recorder
-from worker.engines.base import EngineLost, Generation
+from tests.asking import TOOLS, Watched, ask, generation
+from tests.engine_claims import Answers, GoesOn
+from worker.engines.base import EngineLost
 from worker.engines.llamacpp import LlamaCpp
 from worker.engines.registry import build
 
 CONTEXT = 1024
 REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
 """Texts and their float64 vectors, recorded by `python -m tests.bench.embeddings --record`."""
-COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
-WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "The weather of a city.",
-            "parameters": {
-                "type": "object",
-                "properties": {"city": {"$ref": "#/$defs/name"}},
-                "required": ["city"],
-                "additionalProperties": False,
-                "$defs": {"name": {"type": "string", "maxLength": 30}},
-            },
-        },
-    },
-    {"type": "function", "function": {"name": "stop_all"}},
-]
-
-
-class Watched(Recorder):
-    """Tells when the first piece came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = asyncio.Event()
-
-    def text(self, text: str) -> None:
-        super().text(text)
-        self.begun.set()
 
 
 def engine(home: Path, name: str, **changes: Any) -> LlamaCpp:
@@ -97,30 +67,22 @@ async def embedding(home: Path) -> AsyncIterator[LlamaCpp]:
     await made.stop()
 
 
-async def ask(
-    engine: LlamaCpp, sink: Recorder | None = None, *, resume: str = "", **body: Any
-) -> tuple[Recorder, Usage]:
-    sink = Recorder() if sink is None else sink
-    body.setdefault("temperature", 0)
-    if "prompt" in body:
-        generation = Generation(kind="completion", body=body, resume=resume)
-    else:
-        body.setdefault("messages", COUNT)
-        generation = Generation(kind="chat", body=body, resume=resume)
-    async with asyncio.timeout(60):
-        usage = await engine.generate(generation, sink)
-    assert len(sink.reasons) == 1
-    return sink, usage
+@pytest.fixture
+def base(chat: LlamaCpp) -> LlamaCpp:
+    return chat
 
 
-async def test_streams_and_counts(chat: LlamaCpp) -> None:
-    sink, usage = await ask(chat, max_tokens=12)
-    assert len(sink.texts) > 3
-    assert sink.reasons == ["length"]
-    assert usage.completion == 12
-    assert usage.prompt > 20
-    again, counted = await ask(chat, max_tokens=12)
-    assert again.content == sink.content
+class TestAnswers(Answers):
+    pass
+
+
+class TestGoesOn(GoesOn):
+    pass
+
+
+async def test_what_was_read_is_kept(chat: LlamaCpp) -> None:
+    await ask(chat, max_tokens=1)
+    _, counted = await ask(chat, max_tokens=1)
     assert counted.cached > 0
 
 
@@ -131,11 +93,6 @@ async def test_sampling_parameters_have_effect(chat: LlamaCpp) -> None:
     same, _ = await ask(chat, seed=7, **hot)
     other, _ = await ask(chat, seed=8, **hot)
     assert one.content == same.content != other.content
-    word = greedy.content[6:10]
-    stopped, _ = await ask(chat, max_tokens=16, stop=[word])
-    assert word not in stopped.content
-    assert greedy.content.partition(word)[0] == stopped.content
-    assert stopped.reasons == ["stop"]
     sink, _ = await ask(chat, prompt="Once upon a", max_tokens=1, logprobs=1)
     likely = sink.logprobs[0]["tokens"][0]
     chosen, _ = await ask(chat, max_tokens=1, logit_bias={"42": 100})
@@ -146,29 +103,6 @@ async def test_sampling_parameters_have_effect(chat: LlamaCpp) -> None:
     plain, _ = await ask(chat, messages=loop, max_tokens=24)
     varied, _ = await ask(chat, messages=loop, max_tokens=24, frequency_penalty=2.0)
     assert plain.content != varied.content
-
-
-async def test_four_at_once_then_more(chat: LlamaCpp) -> None:
-    replies = await asyncio.gather(*(ask(chat, max_tokens=8) for _ in range(6)))
-    assert all(usage.completion == 8 for _, usage in replies)
-
-
-async def test_cancel_frees_the_slots(chat: LlamaCpp) -> None:
-    sinks = [Watched() for _ in range(4)]
-    long = Generation(kind="chat", body={"messages": COUNT, "max_tokens": 900, "ignore_eos": True})
-    tasks = [asyncio.create_task(chat.generate(long, sink)) for sink in sinks]
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(sink.begun.wait() for sink in sinks))
-    for task in tasks:
-        task.cancel()
-    assert all(
-        isinstance(result, asyncio.CancelledError)
-        for result in await asyncio.gather(*tasks, return_exceptions=True)
-    )
-    # 900 tokens in each of 4 slots take longer than this.
-    async with asyncio.timeout(5):
-        await ask(chat, max_tokens=1)
-    assert all(not sink.reasons for sink in sinks)
 
 
 async def test_held_back_and_let_go(chat: LlamaCpp) -> None:
@@ -182,30 +116,6 @@ async def test_held_back_and_let_go(chat: LlamaCpp) -> None:
     sink, usage = await ask(chat, Holding(), max_tokens=10)
     assert usage.completion == 10
     assert sink.reasons == ["length"]
-
-
-async def test_structured_output(chat: LlamaCpp) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"city": {"enum": ["Paris", "Rome"]}, "sunny": {"type": "boolean"}},
-        "required": ["city", "sunny"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}
-    sink, _ = await ask(chat, messages=WEATHER, response_format=form, max_tokens=100)
-    answer = json.loads(sink.content)
-    assert set(answer) == {"city", "sunny"}
-    assert answer["city"] in ("Paris", "Rome")
-    resumed, _ = await ask(
-        chat, messages=WEATHER, response_format=form, max_tokens=100, resume='{"city": "Ro'
-    )
-    assert json.loads('{"city": "Ro' + resumed.content)["city"] == "Rome"
-    sink, _ = await ask(
-        chat, messages=WEATHER, response_format={"type": "json_object"}, max_tokens=200
-    )
-    if sink.reasons == ["stop"]:
-        assert isinstance(json.loads(sink.content), dict)
-    assert sink.content.lstrip().startswith("{")
 
 
 async def test_a_schema_that_contains_itself(chat: LlamaCpp) -> None:
@@ -230,49 +140,11 @@ async def test_what_nobody_can_mean_costs_nothing(chat: LlamaCpp) -> None:
     assert usage.completion < CONTEXT
 
 
-async def test_forced_tools(chat: LlamaCpp) -> None:
-    named = {"type": "function", "function": {"name": "get_weather"}}
-    for choice in ("required", named):
-        sink, _ = await ask(chat, messages=WEATHER, tools=TOOLS, tool_choice=choice, max_tokens=120)
-        assert sink.reasons == ["tool_calls"]
-        assert not sink.texts
-        assert sink.fragments[0]["function"] == {"name": "get_weather", "arguments": ""}
-        assert len(sink.fragments) > 3
-        assert set(json.loads(sink.arguments)) == {"city"}
-    cut = sink.raw.index('"city') + 3
-    rest, _ = await ask(
-        chat,
-        messages=WEATHER,
-        tools=TOOLS,
-        tool_choice="required",
-        max_tokens=120,
-        resume=sink.raw[:cut],
-    )
-    assert all("id" not in fragment for fragment in rest.fragments)
-    given = sink.raw[:cut].partition('"arguments":')[2].lstrip()
-    assert set(json.loads(given + rest.arguments)) == {"city"}
-
-
 async def test_optional_tools_are_ignored_by_a_model_without_them(chat: LlamaCpp) -> None:
     sink, usage = await ask(chat, tools=TOOLS, max_tokens=4)
     plain, same = await ask(chat, max_tokens=4)
     assert sink.content == plain.content
     assert usage.prompt == same.prompt
-
-
-async def test_logprobs(chat: LlamaCpp) -> None:
-    sink, _ = await ask(chat, max_tokens=3, logprobs=True, top_logprobs=2)
-    tokens = [token for given in sink.logprobs for token in given["content"]]
-    assert len(tokens) == 3
-    assert all(len(token["top_logprobs"]) == 2 for token in tokens)
-    assert all(set(token) == {"token", "logprob", "bytes", "top_logprobs"} for token in tokens)
-    assert all(token["logprob"] <= 0 for token in tokens)
-    assert "".join(token["token"] for token in tokens) == sink.raw
-    sink, _ = await ask(chat, max_tokens=1, logprobs=True)
-    assert sink.logprobs[0]["content"][0]["top_logprobs"] == []
-    sink, _ = await ask(chat, prompt="Once upon", max_tokens=3, logprobs=0)
-    assert [given["top_logprobs"] for given in sink.logprobs] == [None, None, None]
-    assert sink.logprobs[1]["text_offset"] == [len(sink.logprobs[0]["tokens"][0])]
 
 
 async def test_completions(chat: LlamaCpp) -> None:
@@ -296,24 +168,10 @@ async def test_completions(chat: LlamaCpp) -> None:
     assert (none.content, usage) == ("Once upon a", Usage(3, 0))
 
 
-async def test_resumed_text_is_counted_and_not_repeated(chat: LlamaCpp) -> None:
-    whole, usage = await ask(chat, max_tokens=16)
-    at = len("".join(whole.texts[:6]))
-    rest, counted = await ask(chat, max_tokens=16, resume=whole.content[:at])
-    assert whole.content[:at] + rest.content == whole.content
-    assert (counted.prompt, counted.completion) == (usage.prompt, 16)
-    nothing, counted = await ask(chat, max_tokens=6, resume=whole.content[:at])
-    assert nothing.texts == []
-    assert nothing.reasons == ["length"]
-    assert counted.prompt == usage.prompt
-
-
 async def test_continues_after_its_child_was_killed(chat: LlamaCpp) -> None:
-    body = {"messages": COUNT, "max_tokens": 60, "temperature": 0}
-    whole = Recorder()
-    await chat.generate(Generation(kind="chat", body=body), whole)
+    whole, _ = await ask(chat, max_tokens=60)
     sink = Watched()
-    task = asyncio.create_task(chat.generate(Generation(kind="chat", body=body), sink))
+    task = asyncio.create_task(chat.generate(generation(max_tokens=60), sink))
     async with asyncio.timeout(30):
         await sink.begun.wait()
         os.kill(chat.pid, signal.SIGKILL)
@@ -322,11 +180,10 @@ async def test_continues_after_its_child_was_killed(chat: LlamaCpp) -> None:
         await chat.ended()
         assert not chat.alive
         with pytest.raises(EngineLost):
-            await chat.generate(Generation(kind="chat", body=body), Recorder())
+            await ask(chat, max_tokens=60)
         assert not sink.reasons
-        before = sink.content
         await chat.start()
-        await chat.generate(Generation(kind="chat", body=body, resume=before), sink)
+        await chat.generate(generation(max_tokens=60, resume=sink.content), sink)
     assert sink.content == whole.content
     assert sink.reasons == whole.reasons
 

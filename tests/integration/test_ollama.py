@@ -31,42 +31,19 @@ from shared.errors import (
 from shared.settings import DEFAULT_MODELS, Model, Settings
 from shared.wire.event import Usage
 from tests import models
+from tests.asking import TELL, TOOLS, ask, generation
+from tests.engine_claims import Answers
 from tests.fakes.ollama import OllamaDouble, ollama_double
 from tests.fakes.ollama_memory import Served
 from tests.unit.worker.engines.recorder import Recorder
-from worker.engines.base import EngineLost, Generation
+from worker.engines.base import EngineLost
 from worker.engines.ollama import Ollama
 from worker.engines.ollama_server import catalog
 from worker.engines.registry import build
 
 CHAT = "smollm2:135m"
 EMBEDDING = "all-minilm"
-COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
-WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
 REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 30}},
-            "required": ["city"],
-        },
-    },
-}
-
-
-class Watched(Recorder):
-    """Tells when the first piece came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = asyncio.Event()
-
-    def text(self, text: str) -> None:
-        super().text(text)
-        self.begun.set()
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +78,6 @@ async def chat(server: OllamaDouble, settings: Settings) -> AsyncIterator[Ollama
     await made.stop()
 
 
-async def ask(
-    engine: Ollama, sink: Recorder | None = None, *, resume: str = "", pieces: int = 0, **body: Any
-) -> tuple[Recorder, Usage]:
-    sink = Recorder() if sink is None else sink
-    body.setdefault("temperature", 0)
-    if "prompt" not in body:
-        body.setdefault("messages", COUNT)
-    kind: Any = "completion" if "prompt" in body else "chat"
-    generation = Generation(kind=kind, body=body, resume=resume, pieces=pieces)
-    async with asyncio.timeout(60):
-        usage = await engine.generate(generation, sink)
-    assert len(sink.reasons) == 1
-    return sink, usage
-
-
 async def test_the_stand_in_satisfies_the_official_client(server: OllamaDouble) -> None:
     client = ollama.AsyncClient(host=server.url)
     listed = (await client.list()).models
@@ -125,11 +87,9 @@ async def test_the_stand_in_satisfies_the_official_client(server: OllamaDouble) 
     options = {"num_predict": 6, "temperature": 0, "num_ctx": 512}
     parts = [
         part
-        async for part in await client.chat(
-            CHAT, COUNT, stream=True, options=options, logprobs=True
-        )
+        async for part in await client.chat(CHAT, TELL, stream=True, options=options, logprobs=True)
     ]
-    whole = await client.chat(CHAT, COUNT, options=options)
+    whole = await client.chat(CHAT, TELL, options=options)
     assert "".join(part.message.content or "" for part in parts) == whole.message.content
     assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
     assert parts[0].logprobs and parts[0].logprobs[0].logprob <= 0
@@ -149,7 +109,7 @@ async def test_the_stand_in_satisfies_the_official_client(server: OllamaDouble) 
             await call
         assert missing.value.status_code == 404
     with pytest.raises(ollama.ResponseError, match="does not support chat") as refused:
-        await client.chat(EMBEDDING, COUNT)
+        await client.chat(EMBEDDING, TELL)
     assert refused.value.status_code == 400
 
 
@@ -184,26 +144,29 @@ async def test_start_loads_and_stop_unloads(server: OllamaDouble, settings: Sett
         await missing.start()
 
 
-async def test_streams_and_counts(chat: Ollama, server: OllamaDouble) -> None:
-    sink, usage = await ask(chat, max_tokens=12)
-    assert len(sink.texts) > 3
-    assert sink.reasons == ["length"]
-    assert usage.completion == 12
-    assert usage.prompt > 20
+@pytest.fixture
+def base(chat: Ollama) -> Ollama:
+    return chat
+
+
+class TestAnswers(Answers):
+    pass
+
+
+async def test_what_it_asks_the_server(chat: Ollama, server: OllamaDouble) -> None:
+    sink, _ = await ask(chat, max_tokens=12)
     again, _ = await ask(chat, max_completion_tokens=12)
     assert again.content == sink.content
     word = sink.content[6:10]
     stopped, _ = await ask(chat, max_tokens=12, stop=word)
     assert stopped.content == sink.content.partition(word)[0]
-    assert stopped.reasons == ["stop"]
-    hot = {"temperature": 1.8, "max_tokens": 12}
-    one, other = [(await ask(chat, seed=seed, **hot))[0].content for seed in (7, 8)]
-    assert one != other
     route, asked = server.asked[-1]
     assert route == "POST /api/chat"
     assert asked["options"]["num_ctx"] == 1024
     assert asked["keep_alive"] == "10m"
     assert asked["truncate"] is False
+    ignored, _ = await ask(chat, tools=TOOLS, max_tokens=12)
+    assert ignored.content == sink.content
 
 
 async def test_continues_behind_what_was_given(chat: Ollama) -> None:
@@ -218,38 +181,6 @@ async def test_continues_behind_what_was_given(chat: Ollama) -> None:
         await ask(chat, response_format={"type": "json_object"}, resume="{", pieces=1)
 
 
-async def test_formats_and_forced_tools(chat: Ollama) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"city": {"enum": ["Paris", "Rome"]}},
-        "required": ["city"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}
-    sink, _ = await ask(chat, messages=WEATHER, response_format=form, max_tokens=60)
-    assert json.loads(sink.content)["city"] in ("Paris", "Rome")
-    sink, _ = await ask(
-        chat, messages=WEATHER, response_format={"type": "json_object"}, max_tokens=20
-    )
-    assert sink.content.lstrip().startswith("{")
-    sink, _ = await ask(
-        chat, messages=WEATHER, tools=[TOOL], tool_choice="required", max_tokens=120
-    )
-    assert sink.reasons == ["tool_calls"]
-    assert sink.fragments[0]["function"]["name"] == "get_weather"
-    assert set(json.loads(sink.arguments)) == {"city"}
-    plain, _ = await ask(chat, max_tokens=4)
-    ignored, _ = await ask(chat, tools=[TOOL], max_tokens=4)
-    assert ignored.content == plain.content
-
-
-async def test_logprobs(chat: Ollama) -> None:
-    sink, _ = await ask(chat, max_tokens=3, logprobs=True, top_logprobs=2)
-    tokens = [token for given in sink.logprobs for token in given["content"]]
-    assert [len(token["top_logprobs"]) for token in tokens] == [2, 2, 2]
-    assert "".join(token["token"] for token in tokens) == sink.raw
-
-
 async def test_completions(chat: Ollama) -> None:
     sink, usage = await ask(chat, prompt="Once upon a", max_tokens=3, echo=True)
     assert sink.content.startswith("Once upon a time")
@@ -259,22 +190,6 @@ async def test_completions(chat: Ollama) -> None:
     )
     assert sink.content[:16] + rest.content == sink.content
     assert counted == Usage(3, 3)
-
-
-async def test_cancel_reaches_the_model(chat: Ollama) -> None:
-    long = Generation(kind="chat", body={"messages": COUNT, "max_tokens": 900, "temperature": 0})
-    sinks = [Watched() for _ in range(4)]
-    tasks = [asyncio.create_task(chat.generate(long, sink)) for sink in sinks]
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(sink.begun.wait() for sink in sinks))
-    for task in tasks:
-        task.cancel()
-    assert all(
-        isinstance(result, asyncio.CancelledError)
-        for result in await asyncio.gather(*tasks, return_exceptions=True)
-    )
-    async with asyncio.timeout(5):
-        await ask(chat, max_tokens=1)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +226,7 @@ async def test_what_the_server_complains_about(chat: Ollama, server: OllamaDoubl
     server.break_after = 3
     sink = Recorder()
     with pytest.raises(EngineFailed, match="error was encountered while running"):
-        await chat.generate(Generation(kind="chat", body={"messages": COUNT}), sink)
+        await chat.generate(generation(), sink)
     assert len(sink.texts) == 3
     assert sink.reasons == []
     del server.memory._models[CHAT]

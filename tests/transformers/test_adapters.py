@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import EngineFailed, InvalidValue, ModelUnavailable
 from tests import adapters
-from tests.transformers.asking import Watched, ask, generation
+from tests.asking import Watched, ask, generation
 from worker.engines.transformers import Transformers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import EngineFailed
-from tests.transformers.asking import ask
+from tests.asking import ask
 from tests.transformers.conftest import engine
 from tests.vllm import place
 

@@ -19,9 +19,9 @@ from shared.load import load_of
 from shared.settings import Model, Settings
 from shared.weights import read
 from tests import adapters
+from tests.asking import Watched, ask, generation
 from tests.hub import running_hub
 from tests.transformers import place as folders
-from tests.transformers.asking import Watched, ask, generation
 from tests.transformers.conftest import CONTEXT, engine
 from tests.vllm import place
 from worker.engines.base import EngineLost
