@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from shared import keys, replies
+from shared import keys, outbox, replies
 from shared.clock import SystemClock
+from shared.outbox import BATCH, BATCH_BYTES
 from shared.replies import ReplyReader, ReplyWriter
 from shared.resp import Link
 from shared.wire.event import (
@@ -120,8 +121,8 @@ async def test_items_arrive_in_order_and_share_batches(way: Way) -> None:
 
 
 async def test_more_than_a_batch_holds(way: Way) -> None:
-    way.put(*(token(1, index) for index in range(replies.BATCH * 3 + 1)))
-    await way.inbox.until(lambda: way.inbox.next.get(1) == replies.BATCH * 3 + 1)
+    way.put(*(token(1, index) for index in range(BATCH * 3 + 1)))
+    await way.inbox.until(lambda: way.inbox.next.get(1) == BATCH * 3 + 1)
     assert way.inbox.batches >= 4
 
 
@@ -231,8 +232,9 @@ async def test_a_gateway_that_comes_back_is_served_again(
 async def test_a_reader_that_is_behind_is_waited_for(
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LOOK", 1), ("BEHIND", 3), ("CAUGHT_UP", 2), ("BATCH", 1), ("STEP", 0.0)):
+    for name, value in (("LOOK", 1), ("BEHIND", 3), ("CAUGHT_UP", 2), ("STEP", 0.0)):
         monkeypatch.setattr(replies, name, value)
+    monkeypatch.setattr(outbox, "BATCH", 1)
     assert way.reader._task is not None
     way.reader._task.cancel()
     way.put(*(token(1, index) for index in range(10)))
@@ -249,7 +251,7 @@ async def test_a_reader_that_is_behind_is_waited_for(
 
 async def test_what_was_read_is_trimmed(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replies, "TRIM", 8)
-    monkeypatch.setattr(replies, "BATCH", 1)
+    monkeypatch.setattr(outbox, "BATCH", 1)
     way.put(*(token(1, index) for index in range(200)))
     await way.inbox.until(lambda: way.inbox.next == {1: 200})
     assert await way.other.call("XLEN", STREAM) <= 8
@@ -262,18 +264,18 @@ async def test_a_batch_that_cannot_be_read_ends_nothing(way: Way) -> None:
 
 
 async def test_what_ended_is_kept_within_bounds(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "KEPT_REPLIES", 5)
+    monkeypatch.setattr(outbox, "KEPT_REPLIES", 5)
     for stream in range(20):
         way.put(done(stream, 0))
-    outbox = way.writer._outboxes[GATEWAY]
-    assert list(outbox.ended) == [15, 16, 17, 18, 19]
-    monkeypatch.setattr(replies, "KEPT_BYTES", 3_000_000)
+    kept = way.writer._outboxes[GATEWAY]
+    assert list(kept.ended) == [15, 16, 17, 18, 19]
+    monkeypatch.setattr(outbox, "KEPT_BYTES", 3_000_000)
     for stream in range(20, 30):
         way.put(Entry(stream, 1, 0, Vectors(1, 1, bytes(1_000_000), Usage())))
-    assert list(outbox.ended) == [28, 29]
-    assert outbox.kept == sum(ended.size for ended in outbox.ended.values()) <= 3_000_000
+    assert list(kept.ended) == [28, 29]
+    assert kept.kept == sum(ended.size for ended in kept.ended.values()) <= 3_000_000
     way.put(Entry(40, 1, 0, Vectors(1, 1, bytes(9_000_000), Usage())))
-    assert list(outbox.ended) == [40]
+    assert list(kept.ended) == [40]
     monkeypatch.setattr(replies, "KEPT", 0.0)
     await way.writer.drained(5)
     way.writer.sweep()
@@ -286,15 +288,15 @@ async def test_no_command_is_larger_than_a_server_takes(way: Way) -> None:
     way.put(*(Entry(stream, 1, 0, each) for stream in range(8)))
     await way.inbox.until(lambda: len(way.inbox.next) == 8)
     assert way.inbox.batches >= 4
-    outbox = replies.Outbox(GATEWAY)
-    outbox.pending = [Entry(stream, 1, 0, each) for stream in range(8)]
+    box = outbox.Outbox(GATEWAY)
+    box.pending = [Entry(stream, 1, 0, each) for stream in range(8)]
     sizes = []
-    while outbox.pending:
-        sizes.append(len(outbox.next_batch("wk-1")))
-    assert max(sizes) <= replies.BATCH_BYTES
-    outbox.pending = [Entry(1, 1, 0, Vectors(1, 1, bytes(replies.BATCH_BYTES), Usage()))]
-    assert len(outbox.next_batch("wk-1")) > replies.BATCH_BYTES
-    assert not outbox.pending
+    while box.pending:
+        sizes.append(len(box.next_batch("wk-1")))
+    assert max(sizes) <= BATCH_BYTES
+    box.pending = [Entry(1, 1, 0, Vectors(1, 1, bytes(BATCH_BYTES), Usage()))]
+    assert len(box.next_batch("wk-1")) > BATCH_BYTES
+    assert not box.pending
 
 
 async def test_out_of_memory_is_waited_out(way: Way) -> None:
