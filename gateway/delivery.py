@@ -78,7 +78,12 @@ async def stream(
             now = loop.time()
             if now < due:
                 continue
-            data = comment(reply.waiting, opened=bool(exchange.status), silent=now >= silent)
+            data = comment(
+                reply.waiting,
+                opened=bool(exchange.status),
+                silent=now >= silent,
+                discreet=bool(exchange.account.models),
+            )
             if not data:
                 due = now
                 continue
@@ -96,19 +101,22 @@ async def stream(
     return count
 
 
-def comment(waiting: Waiting | None, *, opened: bool, silent: bool) -> bytes:
+def comment(
+    waiting: Waiting | None, *, opened: bool, silent: bool, discreet: bool = False
+) -> bytes:
     """What a stream says that has no content yet, or none for a while; nothing: not now.
 
     While it waits in line it is told for what, from FIRST_COMMENT seconds on. The first comment
     sends the status, so it has to be worth that: the wait is to last WORTH_TELLING seconds more
     and the model's last load did not fail. After KEEP_ALIVE seconds without a byte (`silent`) and
-    once the status is out (`opened`) nothing speaks against it. Reply.tick looks at these times,
+    once the status is out (`opened`) nothing speaks against it. A key that may use only some models
+    (`discreet`) does not hear of others. Reply.tick looks at these times,
     so each comes up to a second later.
     """
     if waiting is None:
         return WAITING if silent else b""
     likely = waiting.seconds >= WORTH_TELLING and not waiting.fails
-    return waiting.comment() if opened or silent or likely else b""
+    return waiting.comment(discreet=discreet) if opened or silent or likely else b""
 
 
 def wait_headers(reply: Reply) -> list[Header]:

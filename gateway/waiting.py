@@ -34,6 +34,8 @@ class Outlook(NamedTuple):
     why: str
     fails: bool = False
     """Its last load failed: an error is as likely as an answer."""
+    others: bool = False
+    """`why` names other models."""
 
 
 class Waiting(NamedTuple):
@@ -43,10 +45,14 @@ class Waiting(NamedTuple):
     seconds: float
     why: str
     fails: bool = False
+    others: bool = False
 
-    def comment(self) -> bytes:
-        """One line of a stream of events, which clients pass over."""
-        words = "".join(c if " " <= c <= "~" else "?" for c in self.why[:LONGEST_TEXT])
+    def comment(self, *, discreet: bool) -> bytes:
+        """One line of a stream of events, which clients pass over. `discreet`: for somebody who
+        is not to know the other models.
+        """
+        why = "its device has no room yet" if discreet and self.others else self.why
+        words = "".join(c if " " <= c <= "~" else "?" for c in why[:LONGEST_TEXT])
         seconds = max(1, ceil(self.seconds))
         return f": waiting; position {self.position}; about {seconds} s; {words}\n\n".encode()
 
@@ -55,7 +61,7 @@ def expect(outlook: Outlook, ahead: int) -> Waiting:
     """With so many requests before it in line."""
     turns = max(0, ahead + 1 - outlook.free)
     seconds = outlook.ready + turns / outlook.rate
-    return Waiting(ahead + 1, seconds, outlook.why, outlook.fails)
+    return Waiting(ahead + 1, seconds, outlook.why, outlook.fails, outlook.others)
 
 
 def retry_after(outlook: Outlook, ahead: int) -> float:
@@ -85,6 +91,7 @@ def outlook(workers: Sequence[WorkerState], model: str, called: str | None, now_
         rate(report),
         words(model, report, now_ms),
         report.state == "failed",
+        report.state not in ("loading", "failed") and bool(report.held),
     )
 
 

@@ -20,12 +20,12 @@ FAILING = Waiting(1, 12.0, "why", fails=True)
         (None, False, False, b""),
         (None, True, False, b""),
         (None, False, True, WAITING),
-        (LONG, False, False, LONG.comment()),
+        (LONG, False, False, LONG.comment(discreet=False)),
         (SHORT, False, False, b""),
-        (SHORT, True, False, SHORT.comment()),
-        (SHORT, False, True, SHORT.comment()),
+        (SHORT, True, False, SHORT.comment(discreet=False)),
+        (SHORT, False, True, SHORT.comment(discreet=False)),
         (FAILING, False, False, b""),
-        (FAILING, False, True, FAILING.comment()),
+        (FAILING, False, True, FAILING.comment(discreet=False)),
     ],
 )
 def test_a_status_goes_out_where_it_is_worth_it(

@@ -68,7 +68,7 @@ CASES: dict[str, tuple[list[WorkerState], Waiting]] = {
     "absent": ([worker(m=model("absent"))], Waiting(1, 10.0, "m is absent")),
     "what it waits for comes from its worker": (
         [worker(m=model("absent", held="m waits for the room of n"))],
-        Waiting(1, 10.0, "m waits for the room of n"),
+        Waiting(1, 10.0, "m waits for the room of n", others=True),
     ),
     "another load comes first": (
         [worker(m=model("asleep"), n=model("loading", since_ms=NOW - 3000))],
@@ -120,13 +120,22 @@ def test_those_behind_wait_for_their_turns() -> None:
 def test_a_comment_is_one_line_of_ascii() -> None:
     told = Waiting(3, 11.2, "loading m: reading weights 312 of 540 MB")
     expected = b": waiting; position 3; about 12 s; loading m: reading weights 312 of 540 MB\n\n"
-    assert told.comment() == expected
-    assert b"about 1 s" in Waiting(1, 0.0, "").comment()
+    assert told.comment(discreet=False) == expected
+    assert b"about 1 s" in Waiting(1, 0.0, "").comment(discreet=False)
+
+
+def test_other_models_are_not_named_to_those_who_may_not_use_them() -> None:
+    absent = worker(m=model("absent", held="m waits for n"))
+    told = expect(outlook([absent], "m", "w", NOW), 0)
+    assert b"m waits for n" in told.comment(discreet=False)
+    assert b"; its device has no room yet\n" in told.comment(discreet=True)
+    own = Waiting(1, 2.0, "loading m")
+    assert own.comment(discreet=True) == own.comment(discreet=False)
 
 
 @given(st.text(max_size=400), st.floats(0, 1e9), st.integers(1, 10**6))
 def test_no_text_can_end_a_comment(why: str, seconds: float, position: int) -> None:
-    line = Waiting(position, seconds, why).comment()
+    line = Waiting(position, seconds, why).comment(discreet=False)
     assert line.startswith(b": waiting; ")
     assert line.endswith(b"\n\n")
     assert len(line) < 300
