@@ -23,12 +23,14 @@ from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
 from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
+from gateway.routes.fine_tuning.table import FineTuningRoutes
 from gateway.routes.generation import Generation
 from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
 from gateway.routes.residency import ResidencyRoutes
 from gateway.routes.session import SessionRoute
 from gateway.session import Sessions
+from gateway.tuned import Tuned
 from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.settings import Settings
@@ -62,6 +64,7 @@ class Gateway:
         self.keyring = Keyring(self._find_key)
         self.sessions = Sessions(chosen.redis, self.keyring)
         self.counts = Counts(self.dispatch)
+        self.tuned = Tuned(chosen.redis, self._database, self._catalog)
 
     def app(self) -> Litestar:
         front = Front(self.keyring, self.sessions, self.counts, self.dispatch.record)
@@ -74,10 +77,11 @@ class Gateway:
         )
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
-        admission = Admission(self._catalog, self.dispatch.states)
+        admission = Admission(self._catalog, self.dispatch.states, self.tuned.know)
         generation = Generation(self._settings, admission, self.dispatch, self.counts)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         desk = Desk(self._database, partial(announce, self.sessions.client))
+        tuning = FineTuningRoutes(self._settings, self._catalog, desk, self._database, self.tuned)
         session = SessionRoute(front, self.keyring, self.sessions, desk)
         post, get = ("POST",), ("GET",)
         route = front.route
@@ -96,9 +100,10 @@ class Gateway:
             route(
                 "models",
                 under("/models"),
-                get,
-                ModelRoute(self._catalog, self.dispatch.workers),
-                needs="inference",
+                (*get, "DELETE"),
+                ModelRoute(self._catalog, self.dispatch.workers, tuning.delete_model),
+                needs="training",
+                reads="inference",
                 is_mount=True,
             ),
             route("live", ["/health/live"], get, health.live, public=True, quiet=True),
@@ -107,6 +112,7 @@ class Gateway:
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch).routes(front),
             *table.routes(front, desk, self._catalog),
+            *tuning.routes(front),
         ]
 
     @contextlib.asynccontextmanager
@@ -123,6 +129,7 @@ class Gateway:
             watches = [
                 asyncio.create_task(watch_changes(self._settings.redis, self.keyring)),
                 asyncio.create_task(self._watch_database(self._pool)),
+                asyncio.create_task(self.tuned.run()),
             ]
             loop.add_signal_handler(signal.SIGTERM, self._drain)
             logger.info("gateway is up", name=self.dispatch.name)
@@ -135,6 +142,7 @@ class Gateway:
                     watch.cancel()
                 await asyncio.gather(*watches, return_exceptions=True)
                 await self.sessions.close()
+                await self.tuned.close()
 
     def _drain(self) -> None:
         if self._draining is not None:

@@ -18,6 +18,13 @@ MOST_ADAPTERS = 10_000
 """Of all models together."""
 
 
+class Canary(NamedTuple):
+    """Another version that answers a share of those who ask, 0 to 1."""
+
+    adapter: Adapter
+    share: float
+
+
 class Entry(NamedTuple):
     """A model callers can name. An adapter is one of its own: `model` is then its base's."""
 
@@ -28,6 +35,16 @@ class Entry(NamedTuple):
     adapter, the model it was made for."""
     adapter: Adapter | None = None
     """The version of the adapter that answers who asks now."""
+    owner: str | None = None
+    """The project whose keys may use it; None: everybody's."""
+    canary: Canary | None = None
+
+    def drawn(self, number: float) -> Entry:
+        """The entry that answers one request, which has drawn a `number` from 0 to below 1."""
+        if self.canary is None:
+            return self
+        adapter = self.canary.adapter if number < self.canary.share else self.adapter
+        return self._replace(adapter=adapter, canary=None)
 
 
 class Catalog:
@@ -71,17 +88,42 @@ class Catalog:
         try:
             return self._names[name]
         except KeyError:
-            raise ModelNotFound(
-                f"The model {name!r} does not exist. GET /v1/models lists those that do.",
-                param="model",
-            ) from None
+            raise self.unknown(name) from None
 
-    def adapt(self, base: str, name: str, path: str, version: int = 1) -> Entry:
+    def unknown(self, name: str) -> ModelNotFound:
+        """What is said of a name that nobody has."""
+        return ModelNotFound(
+            f"The model {name!r} does not exist. GET /v1/models lists those that do.",
+            param="model",
+        )
+
+    def adapt(
+        self, base: str, name: str, path: str, version: int = 1, owner: str | None = None
+    ) -> Entry:
         """Offer an adapter on `base` as `name`, or another version of one that is offered.
 
         Who asked before keeps the version of then. Raises ValueError for a name that is taken or
         a model that takes no adapters.
         """
+        return self._offer(base, name, Adapter(versioned(name, version), path), owner)
+
+    def point(self, name: str, target: str, canary: str | None = None, share: float = 0) -> Entry:
+        """Offer an adapter that is offered as `name`, too, with `canary` for a share of those who
+        ask; both have one base and one owner. Raises ValueError.
+        """
+        one = self._adapters.get(target)
+        other = None if canary is None else self._adapters.get(canary)
+        if one is None or one.adapter is None or (canary is not None and other is None):
+            raise ValueError(f"{target!r} or {canary!r} is no adapter that is offered")
+        entry = self._offer(one.base, name, one.adapter, one.owner)
+        if other is not None and other.adapter is not None:
+            if (other.base, other.owner) != (one.base, one.owner):
+                raise ValueError(f"{target!r} and {canary!r} have not one base and one owner")
+            entry = entry._replace(canary=Canary(other.adapter, share))
+            self._adapters[name] = self._names[name] = entry
+        return entry
+
+    def _offer(self, base: str, name: str, adapter: Adapter, owner: str | None) -> Entry:
         entry = self._entries.get(base)
         if entry is None or entry.model.kind != "chat":
             raise ValueError(f"{base!r} is no model that an adapter could be made for")
@@ -90,7 +132,7 @@ class Catalog:
             raise ValueError(f"the name {name!r} is empty or taken")
         if known is None and len(self._adapters) >= MOST_ADAPTERS:
             raise ValueError(f"there are {MOST_ADAPTERS} adapters already")
-        adapted = Entry(name, entry.model, base, Adapter(versioned(name, version), path))
+        adapted = Entry(name, entry.model, base, adapter, owner)
         self._adapters[name] = self._names[name] = adapted
         return adapted
 

@@ -35,6 +35,10 @@ USAGE = "aihub:usage"
 """Stream of UsageEvents on their way to the database."""
 USAGE_LOST = "aihub:usage-lost"
 """How many found the stream full."""
+TRAINING = "aihub:training"
+"""Channel: each message names a fine-tuning job that has moved, or says that models changed."""
+TRAINING_QUEUE = "aihub:training-queue"
+"""Sorted set of the jobs of trainers, as arq keeps them."""
 
 
 def queue(model: str) -> str:

@@ -85,6 +85,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     adapters: dict[str, str] = {}
     """LoRA adapters by the name they are asked for: a peft folder, or for llamacpp a GGUF file,
     absolute or relative to <home>/models. A new version has a new path."""
+    train_weights: str | None = None
+    """A Hugging Face folder of the same model, absolute or a name in <home>/models: adapters are
+    trained on it. vllm, transformers: by default their own weights."""
     loaded_adapters: int = 16
     """Adapters its engine has loaded at once; others are loaded when they are asked for."""
     aliases: tuple[str, ...] = ()
@@ -135,6 +138,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Seconds a request may take, waiting included."""
     drain_timeout: float = 30.0
     """Seconds a stopping gateway lets open replies finish."""
+    train_python: str | None = None
+    """The interpreter of the virtual environment that fine-tunes; without it nothing does."""
+    train_device: str = "cpu"
+    """What models are fine-tuned on: cpu or cuda:0 and so on."""
     models: dict[str, Model] = {}
 
     @property

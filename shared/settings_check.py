@@ -56,6 +56,11 @@ def check(settings: Settings) -> Settings:
                 f" Allowed: {low} to {high}."
             )
     check_devices(settings.devices, settings.memory)
+    if not re.fullmatch(r"cpu|cuda:\d+", settings.train_device):
+        raise SettingsError(
+            f"train_device, or {PREFIX}TRAIN_DEVICE: {settings.train_device!r} is unknown."
+            " Allowed: cpu, cuda:0, …"
+        )
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
     for key, names in schemes.items():
         if (url := getattr(settings, key)) is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -28,19 +29,31 @@ PATHS = {"chat": "/v1/chat/completions or /v1/completions", "embedding": "/v1/em
 
 
 class Admission:
-    """`states` tells how each model stands with the live workers, by name."""
+    """`states` tells how each model stands with the live workers, by name; `learn` asks whether
+    there is a model that the catalog does not have yet."""
 
-    def __init__(self, catalog: Catalog, states: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        states: Callable[[], Mapping[str, str]],
+        learn: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._catalog = catalog
+        self._learn = learn
         self._states = states
         self._fingerprints = {entry.name: fingerprint(entry) for entry in catalog}
+
+    async def learn(self, name: str) -> None:
+        """Before `admit`: a model may have been published a moment ago."""
+        if self._learn is not None and name not in self._catalog:
+            await self._learn(name)
 
     def admit(self, exchange: Exchange, name: str, kind: Literal["chat", "embedding"]) -> Entry:
         """The model of that name or alias; raises ModelNotFound, or InvalidRequest for its kind.
 
         ModelNotAllowed: the key may not use it.
         """
-        entry = self._catalog.find(name)
+        entry = visible(self._catalog, exchange.account, name).drawn(random.random())
         exchange.model, exchange.use.entry = entry.name, entry
         if not permits(self._catalog, exchange.account, entry):
             raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
@@ -88,11 +101,21 @@ class Admission:
         return base if entry.adapter is None else adapted(base, entry.adapter.name)
 
 
+def visible(catalog: Catalog, account: Account, name: str) -> Entry:
+    """The model of that name; raises ModelNotFound, also for one of another project."""
+    entry = catalog.find(name)
+    if entry.owner not in (None, account.project):
+        raise catalog.unknown(name)
+    return entry
+
+
 def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
     """Whether the account may use a model; its list holds names and aliases.
 
     An adapter is a model of its own: being allowed its base is not enough.
     """
+    if entry.owner not in (None, account.project):
+        return False
     if not account.models or entry.name in account.models:
         return True
     return any(name in catalog and catalog.find(name).name == entry.name for name in account.models)

@@ -26,6 +26,7 @@ class ChatRoute:
         generation = self._generation
         body = await exchange.read(generation.settings.max_body)
         request = chat.decode(body)
+        await generation.admission.learn(request.model)
         entry = generation.admission.admit_chat(exchange, request, len(body))
         if message.has_media(request.messages) and entry.model.engine == "llamacpp":
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))

@@ -24,6 +24,7 @@ class CompletionRoute:
         generation = self._generation
         body = await exchange.read(generation.settings.max_body)
         request = completion.decode(body)
+        await generation.admission.learn(request.model)
         entry = generation.admission.admit(exchange, request.model, "chat")
         entry = generation.admission.answering(exchange, entry)
         fingerprint = generation.admission.fingerprint(entry)

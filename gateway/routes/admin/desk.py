@@ -82,6 +82,10 @@ class Call:
         """What was sent; an empty body counts as an empty object. Raises InvalidRequest."""
         return error.decode(decoder, self._body or b"{}")
 
+    @property
+    def query_string(self) -> bytes:
+        return self._exchange.query
+
     def query(self, *names: str) -> Query:
         """The query string, which may hold these names; raises UnsupportedParameter."""
         return Query(self._exchange.query, names)

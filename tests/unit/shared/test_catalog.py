@@ -92,3 +92,38 @@ def test_adapters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="2 adapters already"):
         catalog.adapt("base", "third", "/x")
     catalog.adapt("base", "law", "/x", 2)
+
+
+def tuned() -> Catalog:
+    catalog = Catalog({"m": Model(engine="llamacpp", file="m.gguf")})
+    catalog.adapt("m", "one", "1", owner="p")
+    catalog.adapt("m", "two", "2", owner="p")
+    return catalog
+
+
+def test_an_alias_is_the_version_it_points_at() -> None:
+    catalog = tuned()
+    entry = catalog.point("alias", "one")
+    assert (entry.adapter, entry.owner) == (catalog.find("one").adapter, "p")
+    assert catalog.point("alias", "two").adapter == catalog.find("two").adapter
+    catalog.forget("alias")
+    assert "alias" not in catalog
+
+
+def test_a_canary_answers_its_share() -> None:
+    catalog = tuned()
+    entry = catalog.point("alias", "one", "two", 0.25)
+    drawn = [entry.drawn(number / 100).adapter for number in range(100)]
+    assert drawn.count(catalog.find("two").adapter) == 25
+    assert drawn.count(catalog.find("one").adapter) == 75
+    assert catalog.find("one").drawn(0.0) is catalog.find("one")
+
+
+def test_an_alias_of_what_is_not_there_is_refused() -> None:
+    catalog = tuned()
+    catalog.adapt("m", "theirs", "3", owner="q")
+    for target, canary in (("m", None), ("none", None), ("one", "none"), ("one", "theirs")):
+        with pytest.raises(ValueError):
+            catalog.point("alias", target, canary, 0.5)
+    with pytest.raises(ValueError):
+        catalog.point("m", "one")

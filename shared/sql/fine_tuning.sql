@@ -1,0 +1,149 @@
+-- name: insert_job
+INSERT INTO fine_tuning_job (
+    id, project_id, key_id, name, model, method, status, training_file, validation_file,
+    asked, suffix, seed, metadata
+)
+VALUES (
+    %(id)s, %(project)s, %(key)s, %(name)s, %(model)s, %(method)s, 'validating_files',
+    %(training_file)s, %(validation_file)s, %(asked)s, %(suffix)s, %(seed)s, %(metadata)s
+);
+
+-- name: find_jobs
+SELECT id,
+       fine_tuning_job.project_id AS project,
+       (SELECT organisation_id FROM project WHERE project.id = fine_tuning_job.project_id)
+           AS organisation,
+       name, model, method, status, training_file, validation_file, asked, plan, suffix, seed,
+       metadata, step, steps, fine_tuned_model, trained_tokens, metrics, error,
+       extract(epoch FROM created_at)::bigint AS created_at,
+       extract(epoch FROM finished_at)::bigint AS finished_at,
+       extract(epoch FROM estimated_finish)::bigint AS estimated_finish
+FROM fine_tuning_job
+WHERE (%(id)s::text IS NULL OR id = %(id)s)
+  AND (%(project)s::text IS NULL OR project_id = %(project)s)
+  AND (%(after)s::text IS NULL OR id < %(after)s)
+  AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s)
+  AND (NOT %(plain)s OR metadata = '{}')
+ORDER BY id DESC
+LIMIT %(limit)s;
+
+-- name: move_job
+UPDATE fine_tuning_job
+SET status = CASE WHEN %(to)s = 'queued' AND plan IS NULL THEN 'validating_files' ELSE %(to)s END,
+    finished_at = CASE WHEN %(to)s = 'cancelled' THEN now() END,
+    estimated_finish = NULL
+WHERE id = %(id)s AND project_id = %(project)s AND status = ANY(%(from)s)
+RETURNING status;
+
+-- name: claim_job
+UPDATE fine_tuning_job
+SET owner = %(owner)s,
+    lease_until = now() + make_interval(secs => %(seconds)s),
+    fence = fence + 1
+WHERE id = (
+    SELECT id FROM fine_tuning_job
+    WHERE status IN ('validating_files', 'queued', 'running')
+      AND (lease_until IS NULL OR lease_until < now())
+    ORDER BY status <> 'running', id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, fence, starts;
+
+-- name: renew_job
+UPDATE fine_tuning_job
+SET lease_until = now() + make_interval(secs => %(seconds)s)
+WHERE id = %(id)s AND fence = %(fence)s AND owner IS NOT NULL
+RETURNING status;
+
+-- name: release_job
+UPDATE fine_tuning_job
+SET owner = NULL, lease_until = NULL
+WHERE id = %(id)s AND fence = %(fence)s;
+
+-- name: plan_job
+UPDATE fine_tuning_job
+SET plan = %(plan)s, status = 'queued'
+WHERE id = %(id)s AND fence = %(fence)s AND status IN ('validating_files', 'queued')
+RETURNING status;
+
+-- name: run_job
+UPDATE fine_tuning_job
+SET status = 'running', started_at = coalesce(started_at, now()), starts = starts + 1
+WHERE id = %(id)s AND fence = %(fence)s AND status IN ('queued', 'running')
+RETURNING status;
+
+-- name: wait_job
+UPDATE fine_tuning_job
+SET status = 'queued', estimated_finish = NULL
+WHERE id = %(id)s AND fence = %(fence)s AND status = 'running'
+RETURNING status;
+
+-- name: step_job
+UPDATE fine_tuning_job
+SET step = %(step)s, steps = %(steps)s, starts = 0,
+    estimated_finish = CASE
+        WHEN status = 'running' THEN now() + make_interval(secs => %(eta)s)
+    END
+WHERE id = %(id)s AND fence = %(fence)s AND finished_at IS NULL AND step < %(step)s
+RETURNING status;
+
+-- name: fail_job
+UPDATE fine_tuning_job
+SET status = 'failed', error = %(error)s, finished_at = now(), estimated_finish = NULL
+WHERE id = %(id)s AND fence = %(fence)s AND finished_at IS NULL
+RETURNING status;
+
+-- name: succeed_job
+UPDATE fine_tuning_job
+SET status = 'succeeded',
+    fine_tuned_model = %(model)s,
+    trained_tokens = %(tokens)s,
+    metrics = %(metrics)s,
+    finished_at = now(),
+    estimated_finish = NULL
+WHERE id = %(id)s AND fence = %(fence)s AND status = 'running'
+RETURNING status;
+
+-- name: lock_fenced_job
+SELECT 1 FROM fine_tuning_job
+WHERE id = %(id)s AND (%(fence)s::bigint IS NULL OR fence = %(fence)s)
+FOR UPDATE;
+
+-- name: insert_event
+INSERT INTO fine_tuning_event (job_id, level, type, message, data)
+VALUES (%(id)s, %(level)s, %(type)s, %(message)s, %(data)s);
+
+-- name: find_events_down
+SELECT number, extract(epoch FROM created_at)::bigint AS created_at, level, type, message, data
+FROM fine_tuning_event
+WHERE job_id = %(job)s AND (%(after)s::bigint IS NULL OR number < %(after)s)
+ORDER BY number DESC
+LIMIT %(limit)s;
+
+-- name: find_events_up
+SELECT number, extract(epoch FROM created_at)::bigint AS created_at, level, type, message, data
+FROM fine_tuning_event
+WHERE job_id = %(job)s AND number > %(after)s
+ORDER BY number
+LIMIT %(limit)s;
+
+-- name: insert_checkpoint
+INSERT INTO fine_tuning_checkpoint (id, job_id, step, model, metrics)
+VALUES (%(id)s, %(job)s, %(step)s, %(model)s, %(metrics)s)
+ON CONFLICT (job_id, step) DO NOTHING;
+
+-- name: find_checkpoints
+SELECT id, step, model, metrics, extract(epoch FROM created_at)::bigint AS created_at
+FROM fine_tuning_checkpoint
+WHERE job_id = %(job)s
+  AND (%(after)s::text IS NULL
+       OR step < (SELECT step FROM fine_tuning_checkpoint WHERE id = %(after)s))
+ORDER BY step DESC
+LIMIT %(limit)s;
+
+-- name: find_curve
+SELECT data FROM fine_tuning_event
+WHERE job_id = %(job)s AND type = 'metrics'
+ORDER BY number
+LIMIT %(limit)s;

@@ -1,0 +1,182 @@
+"""Fine-tuning jobs, their events and checkpoints.
+
+A job is moved by compare-and-set: callers name the states that it may come from, a trainer the
+fencing number of its claim. None or False says that it was elsewhere by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from shared import ids
+from shared.db import Connection, queries
+from shared.store.window import rows
+from shared.wire.openai.fine_tuning import Fields, JobError, Status
+from shared.wire.training import Checkpoint, Claim, Created, Event, Job, Note
+
+SQL = queries("fine_tuning")
+LEASE_SECONDS = 15.0
+"""A claimed job belongs to its trainer this long after the last renewal."""
+MOST_POINTS = 20_000
+"""Of one curve."""
+
+
+async def insert(connection: Connection, job: Created) -> None:
+    values = msgspec.structs.asdict(job)
+    asked = Jsonb(msgspec.to_builtins(job.asked))
+    await connection.execute(
+        SQL["insert_job"], {**values, "asked": asked, "metadata": Jsonb(job.metadata)}
+    )
+
+
+async def find(connection: Connection, id_: str, project: str | None = None) -> Job | None:
+    """`project` None: anybody's."""
+    found = await select(connection, 1, id_=id_, project=project)
+    return found[0] if found else None
+
+
+async def select(
+    connection: Connection,
+    limit: int,
+    *,
+    project: str | None,
+    id_: str | None = None,
+    after: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> list[Job]:
+    """The newest first; an empty `metadata` finds jobs that have none."""
+    values = {
+        "id": id_,
+        "project": project,
+        "after": after,
+        "metadata": Jsonb(dict(metadata)) if metadata else None,
+        "plain": metadata is not None and not metadata,
+        "limit": limit,
+    }
+    return await rows(connection, SQL["find_jobs"], values, Job)
+
+
+async def move(
+    connection: Connection, id_: str, project: str, to: Status, origins: Sequence[Status]
+) -> Status | None:
+    """What its owner orders; the state it is in now. Resuming goes to `queued`."""
+    values = {"id": id_, "project": project, "to": to, "from": list(origins)}
+    return await status(connection, "move_job", values)
+
+
+async def claim(connection: Connection, owner: str) -> Claim | None:
+    """The job that waits longest, for this trainer; one that had begun before comes first."""
+    values = {"owner": owner, "seconds": LEASE_SECONDS}
+    found = await rows(connection, SQL["claim_job"], values, Claim)
+    return found[0] if found else None
+
+
+async def renew(connection: Connection, claim: Claim) -> Status | None:
+    """Prolongs a claim; the job's state tells what is wanted. None: the claim is lost."""
+    return await fenced(connection, "renew_job", claim, seconds=LEASE_SECONDS)
+
+
+async def release(connection: Connection, claim: Claim) -> None:
+    await connection.execute(SQL["release_job"], {"id": claim.id, "fence": claim.fence})
+
+
+async def planned(connection: Connection, claim: Claim, plan: Fields) -> Status | None:
+    """Its files are valid, and everything is chosen."""
+    return await fenced(connection, "plan_job", claim, plan=Jsonb(plan))
+
+
+async def run(connection: Connection, claim: Claim) -> Status | None:
+    """A child is about to be started."""
+    return await fenced(connection, "run_job", claim)
+
+
+async def wait(connection: Connection, claim: Claim) -> Status | None:
+    """It made room for others and goes on later."""
+    return await fenced(connection, "wait_job", claim)
+
+
+async def step(
+    connection: Connection, claim: Claim, number: int, of: int, eta: float
+) -> Status | None:
+    """None also for a step that is known already, as after a start from a checkpoint."""
+    return await fenced(connection, "step_job", claim, step=number, steps=of, eta=eta)
+
+
+async def fail(connection: Connection, claim: Claim, error: JobError) -> Status | None:
+    return await fenced(connection, "fail_job", claim, error=Jsonb(msgspec.to_builtins(error)))
+
+
+async def succeed(
+    connection: Connection, claim: Claim, model: str, tokens: int, metrics: Fields
+) -> Status | None:
+    return await fenced(
+        connection, "succeed_job", claim, model=model, tokens=tokens, metrics=Jsonb(metrics)
+    )
+
+
+async def note(
+    connection: Connection, id_: str, notes: Sequence[Note], fence: int | None = None
+) -> bool:
+    """Writes events, in one transaction with its caller's, one writer of a job after the other.
+
+    False: the claim with this fencing number is lost, nothing was written.
+    """
+    cursor = await connection.execute(SQL["lock_fenced_job"], {"id": id_, "fence": fence})
+    if await cursor.fetchone() is None:
+        return False
+    for each in notes:
+        values = {**msgspec.structs.asdict(each), "id": id_, "data": Jsonb(each.data)}
+        await connection.execute(SQL["insert_event"], values)
+    return True
+
+
+async def events(
+    connection: Connection, job: str, limit: int, before: int | None = None
+) -> list[Event]:
+    """The newest first."""
+    values = {"job": job, "after": before, "limit": limit}
+    return await rows(connection, SQL["find_events_down"], values, Event)
+
+
+async def following(connection: Connection, job: str, limit: int, after: int = 0) -> list[Event]:
+    """The oldest first, behind the one with number `after`."""
+    values = {"job": job, "after": after, "limit": limit}
+    return await rows(connection, SQL["find_events_up"], values, Event)
+
+
+async def curve(connection: Connection, job: str) -> list[Fields]:
+    """What the job's metrics say, step after step."""
+    values = {"job": job, "limit": MOST_POINTS}
+    cursor = await connection.execute(SQL["find_curve"], values)
+    return [row["data"] for row in await cursor.fetchall()]
+
+
+async def insert_checkpoint(
+    connection: Connection, job: str, step: int, model: str, metrics: Fields
+) -> None:
+    """One that is known already stays as it is."""
+    values = {"id": ids.new("ftckpt_"), "job": job, "step": step, "model": model}
+    await connection.execute(SQL["insert_checkpoint"], {**values, "metrics": Jsonb(metrics)})
+
+
+async def checkpoints(
+    connection: Connection, job: str, limit: int, after: str | None = None
+) -> list[Checkpoint]:
+    """The newest first."""
+    values = {"job": job, "limit": limit, "after": after}
+    return await rows(connection, SQL["find_checkpoints"], values, Checkpoint)
+
+
+async def fenced(
+    connection: Connection, name: str, claim: Claim, **values: object
+) -> Status | None:
+    return await status(connection, name, {"id": claim.id, "fence": claim.fence, **values})
+
+
+async def status(connection: Connection, name: str, values: Mapping[str, object]) -> Status | None:
+    cursor = await connection.execute(SQL[name], values)
+    row = await cursor.fetchone()
+    return None if row is None else row["status"]

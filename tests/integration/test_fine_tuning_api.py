@@ -1,0 +1,262 @@
+"""Fine-tuning jobs over the wire: OpenAI's client, one gateway, no trainer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import psycopg
+import pytest
+from openai import OpenAI
+from psycopg.types.json import Jsonb
+
+from shared.settings import Settings
+from tests.contract import schema
+from tests.contract.client import Client, Reply
+from tests.gateway import KEY, running_gateway
+
+TOML = """
+train_python = "/usr/bin/python3"
+[models.tiny]
+engine = "llamacpp"
+file = "tiny.gguf"
+train_weights = "tiny"
+[models.fixed]
+engine = "llamacpp"
+file = "fixed.gguf"
+"""
+LINE = json.dumps({"messages": [{"role": "user", "content": "a"}]}) + "\n"
+
+
+class Place:
+    def __init__(self, base_url: str, database_url: str) -> None:
+        self.base_url = base_url
+        self.client = Client(base_url, KEY)
+        self.sdk = OpenAI(base_url=base_url, api_key=KEY, max_retries=0)
+        self._database_url = database_url
+
+    def post(self, path: str, **fields: Any) -> Reply:
+        return self.client.send("POST", path, json.dumps(fields).encode())
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        fields = {"name": "mine", "base_model": "tiny", "dataset_path": "a.jsonl"} | fields
+        reply = self.post("//api/v1/training/jobs", **fields)
+        assert reply.status == 200, reply.body
+        made: dict[str, Any] = reply.json
+        return made
+
+    def execute(self, query: str, **values: Any) -> None:
+        with psycopg.connect(self._database_url, autocommit=True) as connection:
+            connection.execute(query.encode(), values)
+
+    def publish(self, name: str, job: str) -> None:
+        self.execute(
+            "INSERT INTO tuned_model (name, project_id, base, job_id, path, bytes)"
+            " VALUES (%(name)s, 'proj_default', 'tiny', %(job)s, 'x', 1)",
+            name=name,
+            job=job,
+        )
+
+
+@pytest.fixture
+def place(database_url: str, valkey_url: str, home: Path) -> Iterator[Place]:
+    (home / "datasets").mkdir()
+    (home / "datasets" / "a.jsonl").write_text(LINE * 10)
+    (home / "b.jsonl").write_text(LINE)
+    settings = Settings(home=str(home), database_url=database_url, redis_url=valkey_url)
+    with running_gateway(settings, TOML) as base_url:
+        place = Place(base_url, database_url)
+        try:
+            yield place
+        finally:
+            place.sdk.close()
+
+
+def test_a_job_is_of_the_published_shape_whatever_its_state(place: Place) -> None:
+    jobs = place.sdk.fine_tuning.jobs
+    made = place.create()
+    assert (made["base_model"], made["dataset_path"]) == ("tiny", "a.jsonl")
+    assert made["training_type"] == "qlora"
+    path = f"/fine_tuning/jobs/{made['id']}"
+    schema.check("FineTuningJob", place.client.send("GET", path).json)
+    assert jobs.retrieve(made["id"]).status == "validating_files"
+    paused = jobs.pause(made["id"])
+    assert paused.status == "paused"  # type: ignore[comparison-overlap]
+    assert jobs.pause(made["id"]) == paused
+    assert jobs.resume(made["id"]).status == "validating_files"
+    with pytest.raises(openai.NotFoundError):
+        jobs.retrieve("ftjob-none")
+    cancelled = jobs.cancel(made["id"])
+    assert (cancelled.status, cancelled.finished_at is not None) == ("cancelled", True)
+    with pytest.raises(openai.ConflictError):
+        jobs.resume(made["id"])
+    schema.check("FineTuningJob", place.client.send("GET", path).json)
+    listed = place.client.send("GET", f"{path}/events").json
+    schema.check("ListFineTuningJobEventsResponse", listed)
+    words = [event.message for event in jobs.list_events(made["id"], limit=1)]
+    assert words == [
+        "The job was cancelled.",
+        "The job goes on.",
+        "The job was paused.",
+        f"Created fine-tuning job: {made['id']}",
+    ]
+
+
+def test_resolved_hyperparameters_show(place: Place) -> None:
+    made = place.create()
+    plan = {"hyperparameters": {"epochs": 3, "batch": 2, "accumulation": 4}}
+    place.execute("UPDATE fine_tuning_job SET plan = %(plan)s, status = 'queued'", plan=Jsonb(plan))
+    job = place.sdk.fine_tuning.jobs.retrieve(made["id"])
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (3, 8)
+    assert job.method is not None
+    assert job.method.supervised is not None
+
+
+def test_lists_have_pages_and_filters(place: Place) -> None:
+    ids = [place.create()["id"] for _ in range(5)]
+    place.execute(
+        'UPDATE fine_tuning_job SET metadata = \'{"team": "a b"}\' WHERE id = %(id)s', id=ids[2]
+    )
+    jobs = place.sdk.fine_tuning.jobs
+    assert [job.id for job in jobs.list(limit=2)] == ids[::-1]
+    assert [job.id for job in jobs.list(metadata={"team": "a b"})] == [ids[2]]
+    assert len(list(jobs.list(extra_query={"metadata": "null"}))) == 4
+    listed = place.client.send("GET", "/fine_tuning/jobs?limit=2").json
+    schema.check("ListPaginatedFineTuningJobsResponse", listed)
+    assert listed["has_more"]
+    assert place.client.send("GET", "//api/v1/training/jobs?after=nope").status == 400
+
+
+def test_checkpoints(place: Place) -> None:
+    made = place.create()
+    for step in (2, 4):
+        place.execute(
+            "INSERT INTO fine_tuning_checkpoint (id, job_id, step, model, metrics)"
+            " VALUES (%(id)s, %(job)s, %(step)s, 'ft:x', '{\"train_loss\": 0.5}')",
+            id=f"ftckpt_{step}",
+            job=made["id"],
+            step=step,
+        )
+    path = f"/fine_tuning/jobs/{made['id']}/checkpoints"
+    listed = place.client.send("GET", path).json
+    schema.check("ListFineTuningJobCheckpointsResponse", listed)
+    found = place.sdk.fine_tuning.jobs.checkpoints.list(made["id"], limit=1)
+    assert [checkpoint.step_number for checkpoint in found] == [4, 2]
+
+
+def test_events_are_streamed_until_the_end(place: Place) -> None:
+    made = place.create()
+    streams: list[bytes] = []
+
+    def read() -> None:
+        path = f"/fine_tuning/jobs/{made['id']}/events?stream=true"
+        streams.append(place.client.send("GET", path).body)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    place.sdk.fine_tuning.jobs.cancel(made["id"])
+    reading.join(30)
+    blocks = [each for each in streams[0].decode().split("\n\n") if each.startswith("data: ")]
+    assert blocks.pop() == "data: [DONE]"
+    events = [json.loads(block.removeprefix("data: ")) for block in blocks]
+    for event in events:
+        schema.check("FineTuningJobEvent", event)
+    assert [event["message"] for event in events] == [
+        f"Created fine-tuning job: {made['id']}",
+        "The job was cancelled.",
+    ]
+
+
+def test_the_curve_is_drawn(place: Place) -> None:
+    made = place.create()
+    for step in (1, 2, 3):
+        place.execute(
+            "INSERT INTO fine_tuning_event (job_id, level, type, message, data)"
+            " VALUES (%(job)s, 'info', 'metrics', 'x', %(data)s)",
+            job=made["id"],
+            data=Jsonb({"step": step, "train_loss": 1 / step}),
+        )
+    reply = place.client.send("GET", f"/fine_tuning/jobs/{made['id']}/loss.svg")
+    assert reply.headers["content-type"] == "image/svg+xml"
+    assert b"<polyline" in reply.body
+
+
+def refused(reply: Reply, status: int, param: str) -> None:
+    assert (reply.status, reply.error["param"]) == (status, param), reply.body
+
+
+def test_what_is_refused_names_the_field(place: Place) -> None:
+    def brief(**fields: Any) -> Reply:
+        whole = {"name": "mine", "base_model": "tiny", "dataset_path": "a.jsonl"} | fields
+        return place.post("//api/v1/training/jobs", **whole)
+
+    def wire(**fields: Any) -> Reply:
+        whole = {"model": "tiny", "training_file": "file-none"} | fields
+        return place.post("/fine_tuning/jobs", **whole)
+
+    refused(brief(base_model="fixed"), 400, "model")
+    refused(brief(base_model="none"), 404, "model")
+    refused(brief(dataset_path="../b.jsonl"), 400, "dataset_path")
+    refused(brief(dataset_path="none.jsonl"), 400, "dataset_path")
+    refused(brief(training_type="full"), 400, "training_type")
+    refused(wire(), 400, "training_file")
+    refused(wire(training_file="a.jsonl"), 400, "training_file")
+    refused(wire(integrations=[{"type": "wandb"}]), 400, "integrations")
+    refused(wire(method={"type": "reinforcement"}), 400, "method.type")
+    refused(wire(method={"type": "dpo", "supervised": {}}), 400, "method.supervised")
+    refused(wire(hyperparameters={"n_epochs": 0}), 400, "hyperparameters.n_epochs")
+    refused(wire(suffix="a:b"), 400, "suffix")
+    refused(wire(metadata={"k": "v" * 513}), 400, "metadata")
+
+
+def test_models_and_aliases_come_and_go_without_a_restart(place: Place) -> None:
+    made = place.create()
+    names = [f"ft:tiny:default:v{number}:{number}" for number in (1, 2)]
+    for name in names:
+        place.publish(name, made["id"])
+
+    def put(**fields: Any) -> Reply:
+        return place.client.send("PUT", "//api/v1/model_aliases/mine", json.dumps(fields).encode())
+
+    assert put(target=names[0]).json["previous"] is None
+    found = place.sdk.models.retrieve(names[0])
+    assert found.parent == "tiny"  # type: ignore[attr-defined]
+    assert place.sdk.models.retrieve("mine").id == "mine"
+    refused(put(target="ft:none"), 400, "target")
+    refused(put(target=names[0], canary=names[1]), 400, "share")
+    assert put(target=names[0], canary=names[1], share=0.2).json["share"] == 0.2
+    path = "//api/v1/model_aliases/mine"
+    promoted = place.client.send("POST", f"{path}/promote").json
+    assert (promoted["target"], promoted["previous"]) == (names[1], names[0])
+    with pytest.raises(openai.BadRequestError):
+        place.sdk.models.delete(names[1])
+    back = place.client.send("POST", f"{path}/rollback").json
+    assert (back["target"], back["previous"]) == (names[0], names[1])
+    deleted = place.client.send("DELETE", f"/models/{names[1]}").json
+    schema.check("DeleteModelResponse", deleted)
+    assert place.client.send("POST", f"{path}/rollback").status == 400
+    assert place.client.send("DELETE", path).status == 200
+    listed = [model.id for model in place.sdk.models.list()]
+    assert listed == ["tiny", "fixed", names[0]]
+    refused(place.client.send("DELETE", "/models/tiny"), 403, "model")
+
+
+def test_another_project_sees_nothing_of_it(place: Place) -> None:
+    made = place.create()
+    place.publish("ft:tiny:default::1", made["id"])
+    project = place.post("//api/v1/admin/projects", name="other").json["id"]
+    fields = {"name": "k", "project": project, "scopes": ["inference", "training"]}
+    key = place.post("//api/v1/admin/keys", **fields).json["value"]
+    other = Client(place.base_url, key)
+    assert other.send("GET", f"/fine_tuning/jobs/{made['id']}").status == 404
+    assert other.send("POST", f"/fine_tuning/jobs/{made['id']}/cancel").status == 404
+    assert other.send("GET", "/fine_tuning/jobs").json["data"] == []
+    body = b'{"model": "ft:tiny:default::1", "messages": [{"role": "user", "content": "a"}]}'
+    assert other.send("POST", "/chat/completions", body).error["code"] == "model_not_found"
+    assert other.send("DELETE", "/models/ft:tiny:default::1").status == 404
+    plain = place.post("//api/v1/admin/keys", name="p", project=project).json["value"]
+    assert Client(place.base_url, plain).send("GET", "/fine_tuning/jobs").status == 403
