@@ -36,8 +36,8 @@ run: $(VENV)/run.stamp ## install if needed, then start the hub: databases, work
 test: $(VENV)/test.stamp ## run every test: real PostgreSQL, real Valkey, real weights (fetched once)
 	$(VENV)/bin/python -m pytest $(TESTS)
 
-test-vllm: $(VENV)/test.stamp $(VLLM)/stamp ## drive the real vLLM (for CPUs) and transformers: 2.5 GB, installed once
-	TEST_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(VENV)/bin/python -m pytest tests/vllm tests/transformers
+test-vllm: $(VENV)/test.stamp $(VLLM)/stamp ## drive the real vLLM (for CPUs), transformers and fine-tuning: 2.8 GB, installed once
+	TEST_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(VENV)/bin/python -m pytest tests/vllm tests/transformers tests/training
 
 gpu-check: $(VENV)/test.stamp ## on a machine with NVIDIA cards: two models under the ledger, GPU="--python VLLM_PYTHON"
 	$(VENV)/bin/python -m tests.bench.gpu_check $(GPU)

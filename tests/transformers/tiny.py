@@ -21,6 +21,17 @@ SHAPES = {
         "sliding_window": 4,
         "max_position_embeddings": 2048,
     },
+    "llama": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 2048,
+        "initializer_range": 0.02,
+    },
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
 }
 
@@ -30,9 +41,8 @@ def main(tokenizer: str, folder: str, family: str) -> None:
     words = AutoTokenizer.from_pretrained(tokenizer)
     config = AutoConfig.for_model(
         family,
-        **SHAPES[family],
+        **{"initializer_range": 0.5} | SHAPES[family],
         vocab_size=len(words),
-        initializer_range=0.5,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
