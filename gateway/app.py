@@ -17,6 +17,7 @@ from gateway.auth import Keyring, watch_changes
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
 from gateway.front import Front
+from gateway.pipeline import Pipeline
 from gateway.routes.admin import table
 from gateway.routes.admin.desk import Desk, announce
 from gateway.routes.admission import Admission
@@ -65,6 +66,8 @@ class Gateway:
         self.sessions = Sessions(chosen.redis, self.keyring)
         self.counts = Counts(self.dispatch)
         self.tuned = Tuned(chosen.redis, self._database, self._catalog)
+        self.pipeline = Pipeline(chosen, self.dispatch.record)
+        self.counts.others += self.pipeline.metrics()
 
     def app(self) -> Litestar:
         front = Front(self.keyring, self.sessions, self.counts, self.dispatch.record)
@@ -130,6 +133,7 @@ class Gateway:
                 asyncio.create_task(watch_changes(self._settings.redis, self.keyring)),
                 asyncio.create_task(self._watch_database(self._pool)),
                 asyncio.create_task(self.tuned.run()),
+                asyncio.create_task(self.pipeline.run()),
             ]
             loop.add_signal_handler(signal.SIGTERM, self._drain)
             logger.info("gateway is up", name=self.dispatch.name)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.dispatch import Dispatch
-from shared.metrics import Counter, Gauge, Histogram, render
+from shared.metrics import Counter, Gauge, Histogram, Metric, render
 from shared.wire.event import Usage
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -22,6 +22,7 @@ BOOKS = {
 class Counts:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
+        self.others: list[Metric] = []
         self.requests = Counter(
             "aihub_requests_total", "Requests answered, by route and status.", ("route", "status")
         )
@@ -105,6 +106,7 @@ class Counts:
                 self._model_bytes,
                 self._memory,
                 self._cpu,
+                *self.others,
             )
         )
 

@@ -63,6 +63,12 @@ class Gauge:
             yield series(self.name, self._names, labels, value)
 
 
+class Total(Gauge):
+    """Only goes up, and is counted elsewhere."""
+
+    kind = "counter"
+
+
 class Histogram:
     """How often a value fell below each of `bounds`."""
 

@@ -33,7 +33,7 @@ MOST_CALLS = 64
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
 MOST_EVENTS = 1_000_000
-"""Usage events that wait for the database, some 250 MB. Those that find no room are in the log of
+"""Usage events that wait for the database, some 200 MB. Those that find no room are in the log of
 whoever ended the request and counted; use that is over cannot be refused any more."""
 
 

@@ -47,10 +47,11 @@ def check(settings: Settings) -> Settings:
         "max_body": (1024, 1 << 30),
         "request_timeout": (1, 86_400),
         "drain_timeout": (0, 3_600),
+        "usage_months": (0, 1_200),
     }
     for key, (low, high) in bounds.items():
         value = getattr(settings, key)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise SettingsError(
                 f"{key}, or {PREFIX}{key.upper()}: {value} is out of range."
                 f" Allowed: {low} to {high}."
