@@ -14,6 +14,7 @@ from litestar import Litestar
 from litestar.handlers import ASGIRouteHandler
 
 from gateway.auth import Keyring, watch_changes
+from gateway.cache.responses import Responses
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
 from gateway.front import Front
@@ -64,7 +65,8 @@ class Gateway:
         self.dispatch = Dispatch(chosen, self._catalog)
         self.keyring = Keyring(self._find_key)
         self.sessions = Sessions(chosen.redis, self.keyring)
-        self.counts = Counts(self.dispatch)
+        self.responses = Responses(chosen, self.dispatch.name)
+        self.counts = Counts(self.dispatch, self.responses)
         self.tuned = Tuned(chosen.redis, self._database, self._catalog)
         self.pipeline = Pipeline(chosen, self.dispatch.record)
         self.counts.others += self.pipeline.metrics()
@@ -81,7 +83,9 @@ class Gateway:
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog, self.dispatch.states, self.tuned.know)
-        generation = Generation(self._settings, admission, self.dispatch, self.counts)
+        generation = Generation(
+            self._settings, admission, self.dispatch, self.counts, self.responses
+        )
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         desk = Desk(self._database, partial(announce, self.sessions.client))
         tuning = FineTuningRoutes(self._settings, self._catalog, desk, self._database, self.tuned)
@@ -129,6 +133,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         async with db.connect(self._settings.postgres) as self._pool:
             await self.dispatch.start()
+            await self.responses.start()
             watches = [
                 asyncio.create_task(watch_changes(self._settings.redis, self.keyring)),
                 asyncio.create_task(self._watch_database(self._pool)),
@@ -145,6 +150,7 @@ class Gateway:
                 for watch in watches:
                     watch.cancel()
                 await asyncio.gather(*watches, return_exceptions=True)
+                await self.responses.stop()
                 await self.sessions.close()
                 await self.tuned.close()
 

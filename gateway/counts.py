@@ -7,6 +7,7 @@ import resource
 from functools import partial
 from pathlib import Path
 
+from gateway.cache.responses import Responses
 from gateway.dispatch import Dispatch
 from shared.metrics import Counter, Gauge, Histogram, Metric, render
 from shared.wire.event import Usage
@@ -20,9 +21,21 @@ BOOKS = {
 
 
 class Counts:
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, responses: Responses) -> None:
         self._dispatch = dispatch
         self.others: list[Metric] = []
+        self._cache_size = (
+            Gauge(
+                "aihub_cache_answers",
+                "Answers that are kept, by all gateways together.",
+                lambda: {(): responses.size.answers},
+            ),
+            Gauge(
+                "aihub_cache_bytes",
+                "Bytes they take, as the cache counts them.",
+                lambda: {(): responses.size.bytes},
+            ),
+        )
         self.requests = Counter(
             "aihub_requests_total", "Requests answered, by route and status.", ("route", "status")
         )
@@ -39,6 +52,11 @@ class Counts:
         )
         self.tokens = Counter(
             "aihub_tokens_total", "Tokens as the engines counted them.", ("model", "direction")
+        )
+        self.cached = Counter(
+            "aihub_cache_requests_total",
+            "Requests the response cache had a part in, by what became of them.",
+            ("outcome",),
         )
         self._own = Gauge(
             "aihub_gateway_info", "The process that answered this scrape.", self._info, ("process",)
@@ -99,6 +117,8 @@ class Counts:
                 self.first,
                 self.items,
                 self.tokens,
+                self.cached,
+                *self._cache_size,
                 self._open,
                 self._running,
                 self._models,

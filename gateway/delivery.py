@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from gateway.counts import Counts
@@ -22,6 +22,8 @@ NEXT_COMMENT = 2.0
 WORTH_TELLING = 1.0
 """A shorter rest of a wait opens no stream: an error can still come with its own status."""
 
+Ended = Callable[[], Awaitable[None]]
+
 
 class Limit(NamedTuple):
     """What a request may take, in `seconds`, and when on the event loop's clock it is over."""
@@ -31,13 +33,18 @@ class Limit(NamedTuple):
 
 
 async def count_stream(
-    exchange: Exchange, reply: Reply, chunks: Chunks, limit: Limit, counts: Counts
+    exchange: Exchange,
+    reply: Reply,
+    chunks: Chunks,
+    limit: Limit,
+    counts: Counts,
+    ended: Ended | None = None,
 ) -> None:
     """`stream`, counted."""
     name = exchange.model or reply.task.model
     model = (name,)
     items = await stream(
-        exchange, reply, chunks, limit, lambda seconds: counts.first.observe(seconds, model)
+        exchange, reply, chunks, limit, lambda seconds: counts.first.observe(seconds, model), ended
     )
     counts.items.add(items, model)
     if chunks.usage is not None:
@@ -50,12 +57,13 @@ async def stream(
     chunks: Chunks,
     limit: Limit,
     first: Callable[[float], None],
+    ended: Ended | None = None,
 ) -> int:
     """Sends a reply as events; returns how many items it had. `first` gets seconds to content.
 
-    Whoever calls it is in a Presence, as the client may stop reading. The status goes out with the
-    first content or comment, so that what fails before is a plain HTTP error; what fails later is
-    an error event.
+    `ended` is called when it ended well, before the client is told its end. Whoever calls it is in
+    a Presence, as the client may stop reading. The status goes out with the first content or
+    comment, so that what fails before is a plain HTTP error; what fails later is an error event.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()
@@ -94,6 +102,8 @@ async def stream(
             exchange.extra += wait_headers(reply)
             await exchange.open_stream()
         over = chunks.usage is not None or chunks.failed is not None
+        if ended is not None and chunks.usage is not None:
+            await ended()
         await exchange.write(data, last=over)
         now = loop.time()
         silent = now + KEEP_ALIVE

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -47,6 +47,10 @@ class Head(NamedTuple):
         return b"data: " + encode(fields)[:-1] + b',"choices":['
 
 
+class Tape(Protocol):
+    def add(self, items: Sequence[Item]) -> None: ...
+
+
 class Chunks(ABC):
     """One stream. After `render`, `usage` or `failed` is set if the stream has ended."""
 
@@ -56,9 +60,13 @@ class Chunks(ABC):
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self.usage: Usage | None = None
         self.failed: Failed | None = None
+        self.tape: Tape | None = None
+        """What the items go to besides."""
 
-    def render(self, items: Iterable[Item]) -> bytes:
+    def render(self, items: Sequence[Item]) -> bytes:
         """The events of these items, joined."""
+        if self.tape is not None:
+            self.tape.add(items)
         parts: list[bytes] = []
         for item in items:
             if isinstance(item, Text):

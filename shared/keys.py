@@ -20,6 +20,13 @@ CONTROL_MS = 10_000
 WAKE_MS = 10_000
 """So are calls for work."""
 
+FLIGHT_MS = 3_000
+"""Who computes an answer for others has it to himself for so long after saying so."""
+ALONE_MS = 2_000
+"""For so long after an answer failed each who asks the same computes it for himself."""
+PURGE_MS = 2 * 86_400_000
+"""Longer than any request."""
+
 KEEPERS_MS = 60_000
 """Who keeps which model is forgotten when no worker of the lane has said it again for this long."""
 ORDER_MS = 60_000
@@ -30,6 +37,11 @@ IN_PROGRESS = in_progress_key_prefix
 RETRY = retry_key_prefix
 ABORT = abort_jobs_ss
 WORKERS = "aihub:workers"
+CACHE = ("aihub:cache:bytes", "aihub:cache:notes", "aihub:cache:used", "aihub:cache:ends")
+"""The index of kept answers: bytes in all, a hash of notes, sorted sets of last uses and ends."""
+ANSWER = "aihub:cache:answer:"
+LANDED = "aihub:cache:landed"
+"""Channel on which the end of each flight is told."""
 KEYS_CHANGED = "aihub:keys-changed"
 USAGE = "aihub:usage"
 """Stream of UsageEvents on their way to the database."""
@@ -79,6 +91,21 @@ def worker(name: str) -> str:
 def share(model: str, key: str) -> str:
     """When the next job of this API key on this queue falls due, in virtual time."""
     return f"aihub:share:{model}:{key}"
+
+
+def answer(digest: str) -> str:
+    """What is kept of one answer; named by the digest of its request in hex."""
+    return ANSWER + digest
+
+
+def flight(digest: str, service: str) -> str:
+    """Who computes the answer to a request for all of one class who wait for it."""
+    return f"aihub:cache:flight:{digest}:{service}"
+
+
+def purge(project: str, model: str) -> str:
+    """When answers were purged last, in epoch ms; an empty name stands for all."""
+    return f"aihub:cache:purge:{project}:{model}"
 
 
 def session(digest: str) -> str:

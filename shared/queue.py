@@ -47,10 +47,13 @@ class LinkLike(Protocol):
 
 
 class Script:
-    """One file of shared/lua, called by its hash and loaded where the server lacks it."""
+    """A file of shared/lua behind those it needs, called by its hash, loaded where it lacks."""
 
-    def __init__(self, name: str) -> None:
-        self._text = files("shared").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    def __init__(self, *names: str) -> None:
+        folder = files("shared").joinpath("lua")
+        self._text = "".join(
+            folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names
+        )
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(

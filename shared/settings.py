@@ -138,6 +138,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Seconds a request may take, waiting included."""
     drain_timeout: float = 30.0
     """Seconds a stopping gateway lets open replies finish."""
+    cache_bytes: int = 64 * 1024 * 1024
+    """Bytes of Redis that kept answers may take in all; 0: none is kept."""
+    cache_entry_bytes: int = 1024 * 1024
+    """Bytes of the largest answer that is kept."""
+    cache_seconds: float = 3600.0
+    """Age at which a kept answer goes."""
     train_python: str | None = None
     """The interpreter of the virtual environment that fine-tunes; without it nothing does."""
     train_device: str = "cpu"

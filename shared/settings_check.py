@@ -48,6 +48,9 @@ def check(settings: Settings) -> Settings:
         "request_timeout": (1, 86_400),
         "drain_timeout": (0, 3_600),
         "usage_months": (0, 1_200),
+        "cache_bytes": (0, 1 << 40),
+        "cache_entry_bytes": (1, 256 * 1024 * 1024),
+        "cache_seconds": (1, 30 * 86_400),
     }
     for key, (low, high) in bounds.items():
         value = getattr(settings, key)

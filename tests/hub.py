@@ -86,6 +86,8 @@ class Hub:
             **{name: value for name, value in os.environ.items() if not name.startswith("AIHUB_")},
             "AIHUB_HOME": str(home),
             "AIHUB_PORT": str(self.port),
+            # What is tested is mostly what engines and queues make of a request.
+            "AIHUB_CACHE_BYTES": "0",
             **environ,
         }
         with self.log.open("wb") as log:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from shared import log
+from shared.answer import Assembly
 from shared.errors import EngineFailed, InvalidValue
 from shared.wire.event import Choice, Delta, Finish, Progress, Text, Usage
-from worker.answer import Assembly
 from worker.engines.base import EngineLost, Generation, Pausable
 from worker.request import Request
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
-from gateway.routes.generation import Ask, Form, Generation
+from gateway.routes.generation import Generation
 from gateway.sse import ChatChunks, Head
 from shared import ids
 from shared.wire.event import Answer, Choice, Vectors
@@ -30,14 +31,17 @@ class ChatRoute:
         entry = generation.admission.admit_chat(exchange, request, len(body))
         if message.has_media(request.messages) and entry.model.engine == "llamacpp":
             exchange.extra.append((b"x-aihub-notice", NO_MEDIA))
-        service = service_class(exchange, request.service_tier)
-        form = ChatForm(
-            ids.again("chatcmpl-", exchange.id),
-            entry.name,
-            generation.admission.fingerprint(entry),
-            request,
+        fingerprint = generation.admission.fingerprint(entry)
+        ask = Ask(
+            "chat",
+            entry,
+            body,
+            service_class(exchange, request.service_tier),
+            fingerprint,
+            bool(request.stream),
+            request.temperature,
         )
-        ask = Ask("chat", entry, body, service, bool(request.stream))
+        form = ChatForm(ids.again("chatcmpl-", exchange.id), entry.name, fingerprint, request)
         await generation.answer(exchange, ask, form)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
-from gateway.routes.generation import Ask, Form, Generation
+from gateway.routes.generation import Generation
 from gateway.sse import CompletionChunks, Head
 from shared import ids
 from shared.wire.event import Answer, Vectors
@@ -28,9 +29,16 @@ class CompletionRoute:
         entry = generation.admission.admit(exchange, request.model, "chat")
         entry = generation.admission.answering(exchange, entry)
         fingerprint = generation.admission.fingerprint(entry)
+        ask = Ask(
+            "completion",
+            entry,
+            body,
+            service_class(exchange, None),
+            fingerprint,
+            bool(request.stream),
+            request.temperature,
+        )
         form = CompletionForm(ids.again("cmpl-", exchange.id), entry.name, fingerprint, request)
-        service = service_class(exchange, None)
-        ask = Ask("completion", entry, body, service, bool(request.stream))
         await generation.answer(exchange, ask, form)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
-from gateway.routes.generation import Ask, Form, Generation
+from gateway.routes.generation import Generation
 from gateway.sse import Chunks
 from shared.wire.event import Answer, Vectors
 from shared.wire.openai import embedding
@@ -23,7 +24,8 @@ class EmbeddingRoute:
         body = await exchange.read(generation.settings.max_body)
         request = embedding.decode(body)
         entry = generation.admission.admit(exchange, request.model, "embedding")
-        ask = Ask("embedding", entry, body, service_class(exchange, None))
+        fingerprint = generation.admission.fingerprint(entry)
+        ask = Ask("embedding", entry, body, service_class(exchange, None), fingerprint)
         form = EmbeddingForm(entry.name, request.encoding_format)
         await generation.answer(exchange, ask, form)
 

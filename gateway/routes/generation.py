@@ -1,60 +1,56 @@
-"""What the routes that ask a model have in common: queue the request, deliver, count, let go."""
+"""What the routes that ask a model have in common: a kept answer or a job, delivered, counted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
+from functools import partial
 from typing import NamedTuple
 
 from gateway import delivery
+from gateway.ask import Ask, Form
+from gateway.cache import kept, terms
+from gateway.cache.kept import Kept, Tape
+from gateway.cache.responses import Hit, Responses, Turn
 from gateway.counts import Counts
 from gateway.delivery import Limit
 from gateway.dispatch import Dispatch
 from gateway.exchange import JSON, Exchange, Presence
+from gateway.reply import Reply
 from gateway.routes.admission import Admission
-from gateway.sse import Chunks
-from shared.catalog import Entry
+from gateway.sse import WAITING, failure
+from shared.errors import HubError, ShuttingDown
 from shared.settings import Settings
 from shared.wire.event import Answer, Failed, Vectors
-from shared.wire.task import Class, Kind
 
 STALLED = 5.0
 """Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
+LEAVING = ShuttingDown.code
 
 
-class Ask(NamedTuple):
-    """One request as its route read it. `body` is the client's JSON as it came."""
+class Told(NamedTuple):
+    """What a reply in one piece says."""
 
-    kind: Kind
-    entry: Entry
-    body: bytes
-    service: Class
-    streamed: bool = False
-
-
-class Form(ABC):
-    """How one reply is written. `created` is when its content was, in epoch seconds."""
-
-    @abstractmethod
-    def whole(self, answer: Answer | Vectors, created: int) -> bytes:
-        """The reply in one piece."""
-
-    @abstractmethod
-    def chunks(self, created: int) -> Chunks:
-        """The reply as a stream."""
+    answer: Answer | Vectors | Failed
+    created: int
 
 
 class Generation:
     """One per gateway process."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, dispatch: Dispatch, counts: Counts
+        self,
+        settings: Settings,
+        admission: Admission,
+        dispatch: Dispatch,
+        counts: Counts,
+        responses: Responses,
     ) -> None:
         self.settings = settings
         self.admission = admission
         self._dispatch = dispatch
         self._counts = counts
+        self._responses = responses
 
     async def answer(self, exchange: Exchange, ask: Ask, form: Form) -> None:
         """Sends the reply to one request; raises HubError where nothing was sent yet."""
@@ -62,16 +58,71 @@ class Generation:
         seconds = self.settings.request_timeout
         limit = Limit(seconds, asyncio.get_running_loop().time() + seconds)
         with Presence(exchange, seconds + STALLED):
-            answer = await self._compute(exchange, ask, form, limit)
-        if isinstance(answer, Failed):
-            await exchange.refuse(answer)
-        elif answer is not None:
-            await exchange.respond(200, form.whole(answer, now()), JSON)
+            try:
+                told = await self._find(exchange, ask, form, limit)
+            except HubError as error:
+                if not exchange.status:
+                    raise
+                exchange.use.code = error.code
+                await exchange.write(failure(error.failed()), last=True)
+                return
+        if told is None:
+            return
+        if isinstance(told.answer, Failed):
+            await exchange.refuse(told.answer)
+        else:
+            await exchange.respond(200, form.whole(told.answer, told.created), JSON)
+
+    async def _find(self, exchange: Exchange, ask: Ask, form: Form, limit: Limit) -> Told | None:
+        """What is kept, or what is computed; None when it was sent as a stream."""
+        wanted = terms.read(exchange.headers)
+        place = self._responses.place(ask, exchange.account, wanted, "")
+        if place is None:
+            if wanted.off:
+                self._tell(exchange, "off")
+            return await self._compute(exchange, ask, form, limit, None)
+        try:
+            found = await self._responses.find(
+                place, wanted, limit.end, partial(self._join, exchange, ask)
+            )
+        except TimeoutError:
+            raise delivery.too_slow(limit) from None
+        if isinstance(found, Hit):
+            return await self._hit(exchange, ask, form, found)
+        self._tell(exchange, "miss")
+        try:
+            return await self._compute(exchange, ask, form, limit, found)
+        except HubError as error:
+            found.alone = error.code != LEAVING
+            raise
+        finally:
+            found.close()
+
+    async def _hit(self, exchange: Exchange, ask: Ask, form: Form, hit: Hit) -> Told | None:
+        self._tell(exchange, "joined" if hit.joined else "hit")
+        exchange.use.cache = "exact"
+        exchange.extra.append((b"age", b"%d" % (hit.age_ms // 1000)))
+        if not ask.streamed:
+            return Told(kept.in_one(hit.kept), hit.kept.created)
+        data = form.chunks(hit.kept.created).render(kept.in_pieces(hit.kept))
+        if not exchange.status:
+            await exchange.open_stream()
+        await exchange.write(data, last=True)
+        return None
+
+    async def _join(self, exchange: Exchange, ask: Ask) -> None:
+        """A sign of life while another computes the answer."""
+        if not ask.streamed:
+            return
+        if not exchange.status:
+            self._tell(exchange, "joined")
+            await exchange.open_stream()
+        await exchange.write(WAITING)
 
     async def _compute(
-        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit
-    ) -> Answer | Vectors | Failed | None:
-        """What the reply is to say, None when it was sent as a stream."""
+        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, turn: Turn | None
+    ) -> Told | None:
+        """By a worker; `turn` is ended if the answer is one."""
         reply = await self._dispatch.open(
             ask.kind,
             ask.entry,
@@ -84,16 +135,44 @@ class Generation:
         exchange.use.queued = True
         try:
             if ask.streamed:
-                chunks = form.chunks(now())
-                await delivery.count_stream(exchange, reply, chunks, limit, self._counts)
+                await self._stream(exchange, form, reply, limit, turn)
                 return None
             answer = await delivery.whole(reply, limit)
             exchange.extra += delivery.wait_headers(reply)
         finally:
             reply.close()
-        if not isinstance(answer, Failed):
-            self._counts.add_tokens(ask.entry.name, answer.usage)
-        return answer
+        told = Told(answer, now())
+        if isinstance(answer, Failed):
+            if turn is not None:
+                turn.alone = answer.code != LEAVING
+            return told
+        self._counts.add_tokens(ask.entry.name, answer.usage)
+        if turn is not None:
+            await turn.keep(Kept(told.created, [answer]))
+        return told
+
+    async def _stream(
+        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, turn: Turn | None
+    ) -> None:
+        created = now()
+        chunks = form.chunks(created)
+        if turn is None:
+            await delivery.count_stream(exchange, reply, chunks, limit, self._counts)
+            return
+        chunks.tape = tape = Tape(self._responses.largest)
+
+        async def whole() -> None:
+            await turn.keep(tape.kept(created))
+
+        await delivery.count_stream(exchange, reply, chunks, limit, self._counts, whole)
+        turn.alone |= chunks.failed is not None and chunks.failed.code != LEAVING
+
+    def _tell(self, exchange: Exchange, outcome: str) -> None:
+        """What the cache did, unless the client was told before."""
+        if exchange.status:
+            return
+        exchange.extra.append((b"x-aihub-cache", outcome.encode()))
+        self._counts.cached.add(1, (outcome,))
 
 
 def now() -> int:

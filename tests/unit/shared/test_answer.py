@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.answer import Assembly
 from shared.wire.event import Choice
-from worker.answer import Assembly
 
 
 def call(index: int, arguments: str, name: str | None = None, id_: str | None = None) -> bytes:
