@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.placement import Placed, place
 from gateway.sightings import Sightings
 from shared import log
 from shared.clock import Clock
+from shared.placement import Placed, place
 
 TURNS = 2
 """How many turns a call is remembered: a report is a second old at most, so is our copy of it."""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import hiredis
 
-from gateway.placement import place
 from gateway.sightings import BEST_FIRST, Sightings
 from shared import ids, keys, log, queue
 from shared.catalog import Entry
@@ -21,6 +20,7 @@ from shared.errors import (
     QueueUnavailable,
     RequestTimeout,
 )
+from shared.placement import place
 from shared.resp import Link, Lost
 from shared.wire.event import Failed, Order, Ordered, What, decode_ordered
 from shared.wire.node import AdapterState, ModelReport, ModelState, WorkerState, decode_state

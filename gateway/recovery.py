@@ -68,10 +68,9 @@ class Recovery:
     def _is_stranded(self, reply: Reply) -> bool:
         workers = self._sightings.lane(reply.lane)
         living = {worker.name for worker in workers}
-        if reply.producer is not None and reply.next:
-            # Called again each second until another produces: its lease may not have run out yet.
-            return reply.producer[0] not in living
-        if reply.worker not in living:
+        # Called again each second until another produces: its lease may not have run out yet.
+        begun = reply.producer if reply.next else None
+        if (begun[0] if begun is not None else reply.worker) not in living:
             return True
         unheard = self._clock.now() - max(reply.called, reply.heard) > UNHEARD
         return unheard and not attended(workers, reply.task.model)
@@ -107,4 +106,4 @@ class Recovery:
 def attended(workers: Collection[WorkerState], model: str) -> bool:
     """Whether some worker counts this model's line, by its report."""
     reports = [worker.models[model] for worker in workers if model in worker.models]
-    return any(report.waiting or report.state in ("ready", "loading") for report in reports)
+    return any(r.waiting or r.serving or r.state in ("ready", "loading") for r in reports)

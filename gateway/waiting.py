@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
-from gateway.placement import ASSUMED
+from shared.placement import ASSUMED
 from shared.wire.node import LoadProgress, ModelReport, WorkerState
 
 TRUSTED_SHARE = 0.05
@@ -71,7 +71,7 @@ def retry_after(outlook: Outlook, ahead: int) -> float:
 
 def outlook(workers: Sequence[WorkerState], model: str, called: str | None, now_ms: int) -> Outlook:
     """`called` is the worker last called for it. Where several are ready, all take from the line;
-    where none is, the one that was called counts, else the one that is soonest.
+    where none is, the one that was called counts, unless its load failed: then who is soonest.
     """
     able = [worker for worker in workers if model in worker.models]
     if not able:
@@ -82,7 +82,7 @@ def outlook(workers: Sequence[WorkerState], model: str, called: str | None, now_
         serving = sum(report.serving for report in ready)
         return Outlook(0.0, free, sum(map(rate, ready)), f"{model} serves {serving}")
     chosen = next((worker for worker in able if worker.name == called), None)
-    if chosen is None:
+    if chosen is None or chosen.models[model].state == "failed":
         chosen = min(able, key=lambda worker: (until_ready(worker, model, now_ms), worker.name))
     report = chosen.models[model]
     return Outlook(

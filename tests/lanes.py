@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.dispatch import Dispatch
 from gateway.reply import Reply
 from shared import keys, queue
@@ -87,9 +89,13 @@ class Hub:
         await self.link.wait_open(5)
         self._stack.push_async_callback(self.link.stop)
 
-    async def lane(self, share: Share = ALL) -> Lane:
+    async def lane(self, share: Share = ALL, url: str | None = None) -> Lane:
+        """`url`: the upstream of its engines, where that is another than the models' own."""
         lane_entries = self.catalog.lane("cpu")
-        engines = {e.name: build(e.name, e.model, self.settings) for e in lane_entries}
+        engines = {
+            e.name: build(e.name, replace(e.model, url=url or e.model.url), self.settings)
+            for e in lane_entries
+        }
         folder = self._stack.enter_context(TemporaryDirectory())
         loop = around(engines, Path(folder), PLACES, size=self._size)
         lane = Lane(self.settings, self.catalog, loop, reported(loop), share=share)

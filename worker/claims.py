@@ -13,7 +13,8 @@ from shared.queue import Claimed
 from shared.resp import Link, Lost
 from worker.line import Lines
 from worker.loop import Loop
-from worker.places import NO_RUN, Grant
+from worker.places import NO_RUN, Grant, PassedOn
+from worker.siblings import Siblings
 
 REFUSED_AT_ONCE = 256
 """Jobs taken off a queue in one call to be refused."""
@@ -30,12 +31,14 @@ class Claims:
         worker: str,
         loop: Loop,
         lines: Lines,
+        siblings: Siblings,
         begin: Callable[[Claimed, Grant, HubError | None], None],
     ) -> None:
         self._link = link
         self._worker = worker
         self._loop = loop
         self._lines = lines
+        self._siblings = siblings
         self._begin = begin
         self._stopped = False
         self._claiming: asyncio.Task[None] | None = None
@@ -47,9 +50,12 @@ class Claims:
         if self._claiming is None and not self._stopped:
             self._claiming = asyncio.create_task(self._claim())
 
-    def refuse(self, model: str, error: HubError) -> None:
-        """Takes all who wait for a model off its queue with an error."""
-        task = asyncio.create_task(self._refuse(model, error))
+    def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
+        """Takes all who wait for a model off its queue with an error.
+
+        `elsewhere`: or leaves them there and calls another worker, where one may have the model.
+        """
+        task = asyncio.create_task(self._turn_away(model, error, elsewhere=elsewhere))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
 
@@ -83,6 +89,30 @@ class Claims:
             left = count - sum(job.queue == name for job in claimed)
             if left:
                 self._loop.give_back(self._lines.models[name], left)
+
+    async def _turn_away(self, model: str, error: HubError, *, elsewhere: bool) -> None:
+        if elsewhere and await self._pass_on(model):
+            return
+        self._loop.turn_away(model, error)
+        await self._refuse(model, error)
+
+    async def _pass_on(self, model: str) -> bool:
+        """False: no other worker may have the model."""
+        name = keys.queue(model)
+        try:
+            sibling = await self._siblings.able(model)
+            if sibling is None:
+                return False
+            waiting = (await queue.waiting(self._link, [name]))[name].waiting
+        except (Lost, hiredis.HiredisError) as lost:
+            logger.warning("cannot pass on", model=model, error=str(lost))
+            return False
+        logger.info("passed on", model=model, worker=sibling.worker, why=sibling.why, jobs=waiting)
+        self._lines.forget(model)
+        self._loop.turn_away(model, PassedOn(sibling.worker))
+        if waiting:
+            queue.call(self._link, sibling.worker, name, waiting)
+        return True
 
     async def _refuse(self, model: str, error: HubError) -> None:
         name = keys.queue(model)

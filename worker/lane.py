@@ -37,6 +37,7 @@ from worker.places import Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
+from worker.siblings import Siblings
 
 POLL_SECONDS = 1
 """How long a lost wake-up can delay a job."""
@@ -83,7 +84,8 @@ class Lane(Worker):
         self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
-        self._claims = Claims(self._link, self.name, loop, self._lines, self._begin)
+        siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
+        self._claims = Claims(self._link, self.name, loop, self._lines, siblings, self._begin)
         self._stop = asyncio.Event()
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
@@ -167,8 +169,8 @@ class Lane(Worker):
     def admit(self, model: str, count: int) -> None:
         self._claims.admit(model, count)
 
-    def refuse(self, model: str, error: HubError) -> None:
-        self._claims.refuse(model, error)
+    def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
+        self._claims.refuse(model, error, elsewhere=elsewhere)
 
     def changed(self) -> None:
         """Others hear at once what state a model is in."""
@@ -222,6 +224,8 @@ class Lane(Worker):
         try:
             if request.reason == "released":
                 await queue.release(self._link, self.name, claimed.queue, claimed.id)
+                if request.passed_to is not None:
+                    queue.call(self._link, request.passed_to, claimed.queue, 1)
             elif request.reason != "lost":
                 await queue.finish(self._link, self.name, claimed.queue, claimed.id)
         except (Lost, hiredis.HiredisError) as error:
@@ -239,8 +243,11 @@ class Lane(Worker):
                     request.stop("lost")
 
     async def _beat(self) -> None:
-        await self._presence.beat(len(self._running), self._report)
+        await self._tell()
         await self.heart_beat()
+
+    async def _tell(self) -> None:
+        await self._presence.beat(len(self._running), self._report)
 
     async def _every_second(self, step: Step) -> None:
         while True:

@@ -44,6 +44,10 @@ class Lines:
             if keys.queue(model) in self.models:
                 self._called[keys.queue(model)] = self._calls
 
+    def forget(self, model: str) -> None:
+        """Counts it no more: another worker was called for it."""
+        self._called.pop(keys.queue(model), None)
+
     async def count(self) -> None:
         """Tells the loop what the lines really are: calls can be lost, callers leave.
 

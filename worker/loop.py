@@ -28,7 +28,7 @@ from worker.journal import Journal
 from worker.ledger import Ledger
 from worker.occasion import LoadAsked, Occasion, Pin, UnloadAsked
 from worker.operations import Operations
-from worker.places import Grant, Parking, Returning
+from worker.places import Grant, Parking, PassedOn, Returning
 from worker.port import Port
 from worker.residency import Device, Slot
 from worker.resident import Resident, last_words
@@ -37,6 +37,8 @@ from worker.watch import Watch
 
 NEVER = ("too_large", "pinned_over_budget")
 """Refusals that asking again later will not change."""
+ELSEWHERE = ("too_large", "failed")
+"""Refusals that another worker need not share."""
 
 logger = log.get("loop")
 
@@ -241,9 +243,14 @@ class Loop:
         self._refused[order.model] = error
         if order.code == "pinned_over_budget":
             return
-        self._returning.refuse(order.model, error)
         if self._port is not None:
-            self._port.refuse(order.model, error)
+            self._port.refuse(order.model, error, elsewhere=order.code in ELSEWHERE)
+        else:
+            self.turn_away(order.model, error)
+
+    def turn_away(self, model: str, why: HubError | PassedOn) -> None:
+        """Ends the wait of requests whose engine died, which no queue knows."""
+        self._returning.refuse(model, why)
 
     async def prepare(self, model: str) -> None:
         """An engine is about to start: it may be told of its adapters before."""

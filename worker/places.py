@@ -9,13 +9,20 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from shared.errors import HubError
 from shared.wire.task import Class
 from worker.occasion import Arrived, Planned
 from worker.watch import Owner
 
 NO_RUN = -1
 """The run of an engine that void grants have a place in."""
+
+
+class PassedOn(Exception):
+    """The request is to be handed back to its queue: that worker of the lane may serve it."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(f"passed on to {worker}")
+        self.worker = worker
 
 
 class Grant(NamedTuple):
@@ -60,7 +67,7 @@ class Returning:
         return returned
 
     async def wait(self, model: str, returned: asyncio.Future[Grant]) -> Grant:
-        """Raises ModelUnavailable when the model does not come back."""
+        """Raises ModelUnavailable when the model does not come back, or PassedOn."""
         try:
             return await returned
         except asyncio.CancelledError:
@@ -83,7 +90,7 @@ class Returning:
                 count -= 1
         return count
 
-    def refuse(self, model: str, error: HubError) -> None:
+    def refuse(self, model: str, error: Exception) -> None:
         line = self._lines[model]
         while line:
             returned = line.popleft()

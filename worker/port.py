@@ -13,8 +13,11 @@ class Port(Protocol):
     def admit(self, model: str, count: int) -> None:
         """Take up to so many waiting requests; those not taken are given back by `Loop.end`."""
 
-    def refuse(self, model: str, error: HubError) -> None:
-        """Answer all who wait with an error."""
+    def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
+        """Answer all who wait with an error, or, `elsewhere`, have another worker try that can.
+
+        `Loop.turn_away` is for those whom no queue knows.
+        """
 
     def changed(self) -> None:
         """Some model came into another state."""

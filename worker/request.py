@@ -22,7 +22,7 @@ from shared.wire.event import (
 from worker.adapters import Lease
 from worker.engines.base import Engine, Pausable
 from worker.loop import Loop
-from worker.places import Grant
+from worker.places import Grant, PassedOn
 
 ASK_AGAIN = 1.0
 """Seconds until a question is repeated: it or its answer went down with a connection."""
@@ -52,6 +52,8 @@ class Request:
         """Seconds the model is to stay loaded after this request, if it says so."""
         self.task: asyncio.Task[None] | None = None
         self.reason: Reason | None = None
+        self.passed_to: str | None = None
+        """The worker that is called for it when it is released."""
         self.over = False
         self._loop = loop
         self._grant = grant
@@ -213,6 +215,9 @@ class Request:
             self._fail(RequestTimeout("The request took longer than allowed."))
         except HubError as error:
             self._fail(error)
+        except PassedOn as passed:
+            if self.reason is None:
+                self.reason, self.passed_to = "released", passed.worker
         except Exception as error:
             logger.exception("request failed", job=task.id)
             self._fail(EngineFailed(f"Internal error: {type(error).__name__}."))

@@ -10,7 +10,7 @@ from shared.catalog import Catalog
 from shared.errors import EngineFailed, InvalidValue, ModelUnavailable
 from shared.settings import Model
 from shared.wire.node import ModelReport, Note
-from tests.unit.gateway.test_placement import NOW, STATES, model, worker
+from tests.unit.shared.test_placement import NOW, STATES, model, worker
 
 MODEL = Model(engine="llamacpp", file="m.gguf", lane="gpu", adapters={"tuned": "folder"})
 CATALOG = Catalog({"m": MODEL})
@@ -18,7 +18,7 @@ M, TUNED = CATALOG.find("m"), CATALOG.find("tuned")
 
 
 def seen(report: ModelReport, *notes: Note) -> Obeyed:
-    return Obeyed(replace(worker("w", m=report), decisions=notes), report, NOW)
+    return Obeyed(replace(worker("w", m=report), decisions=notes), report, NOW, report)
 
 
 def test_a_worker_that_is_not_there_is_the_callers_mistake() -> None:

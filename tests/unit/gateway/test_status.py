@@ -9,7 +9,7 @@ from shared.queue import Line
 from shared.settings import Model
 from shared.wire.node import LoadProgress, Note
 from shared.wire.status import Progress
-from tests.unit.gateway.test_placement import GIB, NOW, model, worker
+from tests.unit.shared.test_placement import GIB, NOW, model, worker
 
 LANE = Model(engine="llamacpp", file="m.gguf", lane="gpu", aliases=("also",))
 CATALOG = Catalog(

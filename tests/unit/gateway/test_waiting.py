@@ -94,6 +94,13 @@ CASES: dict[str, tuple[list[WorkerState], Waiting]] = {
         ],
         Waiting(1, 3.0, "m is absent"),
     ),
+    "the worker that is soonest, where its load failed on the one that was called": (
+        [
+            worker("a", m=model("absent", bring_seconds=3.0)),
+            worker("w", m=model("failed", bring_seconds=3.0, retry_ms=NOW + 1000)),
+        ],
+        Waiting(1, 3.0, "m is absent"),
+    ),
     "the worker that is soonest, where the called one is gone": (
         [
             worker("a", m=model("absent", bring_seconds=5.0)),

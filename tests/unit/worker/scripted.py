@@ -22,6 +22,7 @@ from shared.wire.node import LoadProgress
 from shared.wire.task import Kind, Task
 from tests.loops import around
 from worker.engines.base import Generation, Sink
+from worker.loop import Loop
 from worker.places import Grant
 from worker.request import Request
 
@@ -87,11 +88,14 @@ def journals() -> Path:
 class NoQueue:
     """A worker.loop.Port: nobody waits but those whose engine died."""
 
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
     def admit(self, model: str, count: int) -> None:
         raise AssertionError(f"nobody waits for {model}")
 
-    def refuse(self, model: str, error: HubError) -> None:
-        return None
+    def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
+        self._loop.turn_away(model, error)
 
     def changed(self) -> None:
         return None
@@ -109,7 +113,7 @@ class Place:
             lambda gateway, flows: None,
         )
         self.loop = around({"m": engine}, journals(), defaults={"temperature": 0.5})
-        self.loop.open(NoQueue(), [])
+        self.loop.open(NoQueue(self.loop), [])
 
     def request(
         self,

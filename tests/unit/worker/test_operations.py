@@ -25,7 +25,7 @@ class Stubborn(Scripted):
 
 def opened(engine: Scripted, folder: Path) -> Loop:
     loop = around({"m": engine}, folder)
-    loop.open(NoQueue(), [])
+    loop.open(NoQueue(loop), [])
     loop.post(LoadAsked(loop.now, "m"))
     return loop
 

@@ -32,7 +32,7 @@ class Desk:
         self.loop.state = replace(self.loop.state, slots=slots)
         link = Link("redis://127.0.0.1:1", "none")
         self._orders = Orders(link, self.loop, reported(self.loop), SystemClock())
-        self.loop.open(NoQueue(), [])
+        self.loop.open(NoQueue(self.loop), [])
 
     def order(self, what: str, model: str) -> Ordered:
         return self._orders.carry_out(Order("id", what, model))  # type: ignore[arg-type]

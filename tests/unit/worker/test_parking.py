@@ -26,7 +26,7 @@ class Taken:
     def changed(self) -> None:
         return None
 
-    def refuse(self, model: str, error: HubError) -> None:
+    def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
         raise AssertionError(error)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.placement import Placed, failed, pinned, place, taken
+from shared.placement import Placed, failed, pinned, place, taken
 from shared.wire.node import DeviceReport, ModelReport, ModelState, WorkerState
 
 GIB = 1 << 30
