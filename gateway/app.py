@@ -117,7 +117,7 @@ class Gateway:
             route("ready", ["/health/ready"], get, health.ready, public=True, quiet=True),
             route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
-            *ResidencyRoutes(self._settings, self._catalog, self.dispatch).routes(front),
+            *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
             *table.routes(front, desk, self._catalog),
             *tuning.routes(front),
         ]

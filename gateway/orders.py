@@ -46,11 +46,12 @@ class Refused(HubError):
 
 
 class Obeyed(NamedTuple):
-    """How a model stood on a worker when it had obeyed; `at_ms` by the worker's clock."""
+    """How a model stood on a worker when it had obeyed, and before; `at_ms` by its clock."""
 
     worker: WorkerState
     report: ModelReport
     at_ms: int
+    before: ModelReport
 
 
 class Orders:
@@ -77,16 +78,17 @@ class Orders:
             raise away(error) from error
         return dict(zip(models, found.values(), strict=True))
 
-    async def load(self, entry: Entry, worker: str | None, *, pin: bool) -> Obeyed:
-        """Has a model, or the base of an adapter and then the adapter, loaded where it is best.
+    async def load(self, entry: Entry, worker: str | None, *, pin: bool) -> list[Obeyed]:
+        """Has a model, or the base of an adapter and then the adapter, loaded on one worker, where
+        it is best.
 
         Raises Refused, ModelUnavailable, RequestTimeout, InvalidValue for an unknown worker.
         """
         able = named(await self.workers(), entry, worker)
         chosen = self._choose(able, entry.base)
-        if pin:
-            await self._send(chosen, "pin", entry)
-        return await self._send(chosen, "load", entry)
+        before = await self._send(chosen, "pin", entry) if pin else None
+        obeyed = await self._send(chosen, "load", entry)
+        return [obeyed if before is None else obeyed._replace(before=before.before)]
 
     async def change(self, what: What, entry: Entry, worker: str | None) -> list[Obeyed]:
         """Unloads, pins or unpins a model on the named worker, or everywhere; one that is nowhere
@@ -167,8 +169,8 @@ class Orders:
             raise away(error) from error
         if answer.failed is not None:
             raise Refused(answer.failed)
-        assert answer.report is not None
-        return Obeyed(worker, answer.report, answer.at_ms)
+        assert answer.report is not None and answer.before is not None
+        return Obeyed(worker, answer.report, answer.at_ms, answer.before)
 
     async def _answer(self, order: Order) -> Ordered:
         pause = FIRST_LOOK
@@ -195,7 +197,7 @@ class Orders:
             worker = decode_state(found)
             if worker.at_ms > said:
                 said = worker.at_ms
-                yield Obeyed(worker, worker.models[entry.base], worker.at_ms)
+                yield Obeyed(worker, worker.models[entry.base], worker.at_ms, obeyed.before)
 
 
 def named(workers: Sequence[WorkerState], entry: Entry, worker: str | None) -> list[WorkerState]:

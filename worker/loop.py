@@ -293,6 +293,6 @@ class Loop:
 
 
 def moved(before: Device, after: Device) -> bool:
-    """Whether a model is in another state than before."""
-    was = before.slots
-    return any(n not in was or slot.state != was[n].state for n, slot in after.slots.items())
+    """Whether a model is in another state than before, or pinned now and not before."""
+    was = {name: (slot.state, slot.pinned) for name, slot in before.slots.items()}
+    return any((slot.state, slot.pinned) != was.get(n) for n, slot in after.slots.items())

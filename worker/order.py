@@ -40,14 +40,16 @@ class Orders:
     def carry_out(self, order: Order) -> Ordered:
         """Posts the order; the answer tells the state that it led to, or why it is refused."""
         refused: HubError | None
+        before = None
         if order.model in self._loop.residents:
+            before = self._report.model(order.model)
             refused = self._loop.order(occasion(order, self._loop.now)) or self._adapt(order)
         else:
             refused = ModelNotFound(f"This worker has no model {order.model!r}.", param="model")
         now = self._clock.wall_ms()
         if refused is not None:
             return Ordered(now, failed=refused.failed())
-        return Ordered(now, self._report.model(order.model))
+        return Ordered(now, self._report.model(order.model), before=before)
 
     def _adapt(self, order: Order) -> HubError | None:
         """Has the adapter loaded, too, if one is wanted; why it cannot be."""

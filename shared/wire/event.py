@@ -177,13 +177,14 @@ class Order(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=
 
 
 class Ordered(msgspec.Struct, array_like=True, frozen=True):
-    """The answer to an Order: how the model stands at `at_ms`, the worker's epoch milliseconds, or
-    why the order cannot be obeyed.
+    """The answer to an Order: how the model stands at `at_ms`, the worker's epoch milliseconds, and
+    how it stood `before`, or why the order cannot be obeyed.
     """
 
     at_ms: int
     report: ModelReport | None = None
     failed: Failed | None = None
+    before: ModelReport | None = None
 
 
 Control = Cancel | Position | Resend | Order

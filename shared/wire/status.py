@@ -89,6 +89,18 @@ class ModelStatus(msgspec.Struct, kw_only=True, frozen=True):
     """Those that its engine has, as NAME@VERSION."""
 
 
+class Standing(msgspec.Struct, kw_only=True, frozen=True):
+    """What an order changes of a model on one worker, as the audit log keeps it."""
+
+    worker: str
+    device: str
+    state: ModelState
+    asked: bool
+    pinned: bool
+    adapter: AdapterState | None = None
+    """Of the adapter that was ordered."""
+
+
 class ModelStatuses(msgspec.Struct, kw_only=True, frozen=True):
     object: Literal["list"] = "list"
     data: list[ModelStatus]

@@ -21,6 +21,7 @@ from shared import keys
 from shared.settings import DEFAULT_MODELS
 from shared.wire.node import WorkerState, decode_state
 from tests import models
+from tests.contract.client import Client
 from tests.fakes.nvml.card import build, fake_nvml
 from tests.hub import Hub, command_line, running_hub
 from tests.server import temporary_home
@@ -143,6 +144,42 @@ def test_models_of_a_worker_that_was_killed_move(hub: Hub) -> None:
     hub.wait_ready()
     assert ask(hub, "a")
     assert ask(hub, "b")
+
+
+def test_orders_to_one_worker_and_to_both(hub: Hub) -> None:
+    """Each is told of the model on its worker, and leaves a row for it."""
+    client = Client(hub.base_url, hub.key)
+
+    def order(what: str, model: str, **fields: object) -> list[tuple[str, str, bool]]:
+        body = json.dumps({"model": model, **fields}).encode()
+        reply = client.send("POST", f"//api/v1/models/{what}", body)
+        assert reply.status == 200, reply.body
+        told = reply.json.get("data", [reply.json])
+        return [(one["device"], one["state"], one["pinned"]) for one in told]
+
+    for name in ("a", "b", "c"):
+        order("unload", name, wait=True)
+    assert both(hub) == []
+    states = workers(hub)
+    for device, state in states.items():
+        found = order("load", "c", worker=state.name, wait=True)
+        assert found == [(device, "ready", False)]
+    assert places(hub) == {"cpu:0": ["c"], "cpu:1": ["c"]}
+    assert sorted(order("pin", "c")) == [("cpu:0", "ready", True), ("cpu:1", "ready", True)]
+    first = states["cpu:0"].name
+    assert order("unpin", "c", worker=first) == [("cpu:0", "ready", False)]
+    assert sorted(order("unload", "c", wait=True)) == [
+        ("cpu:0", "absent", False),
+        ("cpu:1", "absent", False),
+    ]
+    rows = client.send("GET", "//api/v1/admin/audit?resource_ids=c&limit=100").json["data"][::-1]
+    done = [(row["type"], row["after"]["worker"] == first) for row in rows]
+    assert sorted(done[:2]) == [("model.load", False), ("model.load", True)]
+    assert sorted(done[2:4]) == [("model.pin", False), ("model.pin", True)]
+    assert done[4] == ("model.unpin", True)
+    assert sorted(done[5:]) == [("model.unload", False), ("model.unload", True)]
+    unknown = client.send("POST", "//api/v1/models/load", b'{"model": "a", "worker": "wk-none"}')
+    assert (unknown.status, unknown.error["param"]) == (400, "worker")
 
 
 def test_more_pinned_than_the_devices_have_is_an_error_at_start() -> None:

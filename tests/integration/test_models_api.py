@@ -59,6 +59,12 @@ class Desk:
 
     def __init__(self, hub: Hub) -> None:
         self._client = Client(hub.base_url, hub.key)
+        self._began = ""
+
+    def begin(self) -> None:
+        """Later rows of the audit log are this administrator's."""
+        newest = self._client.send("GET", "//api/v1/admin/audit?limit=1").json["data"]
+        self._began = newest[0]["id"] if newest else ""
 
     def order(self, what: str, model: str | None = None, **fields: Any) -> Reply:
         body = {} if model is None else {"model": model}
@@ -92,6 +98,12 @@ class Desk:
                 return found
             assert time.monotonic() < deadline, found
 
+    def audit(self, model: str) -> list[dict[str, Any]]:
+        """The rows of orders for a model since this administrator came, oldest first."""
+        path = f"//api/v1/admin/audit?limit=100&resource_ids={model}"
+        rows: list[dict[str, Any]] = self._client.send("GET", path).json["data"][::-1]
+        return [row for row in rows if row["id"] > self._began]
+
     def empty(self) -> None:
         for name in ("first", "second", "adapted"):
             assert self.order("unload", name, wait=True).status == 200
@@ -101,6 +113,7 @@ class Desk:
 def desk(hub: Hub) -> Desk:
     desk = Desk(hub)
     desk.empty()
+    desk.begin()
     return desk
 
 
@@ -177,6 +190,28 @@ def test_a_load_that_fails_says_the_engines_words(desk: Desk) -> None:
     assert told["state"] == "failed"
     assert "lacks its file nothing.gguf" in told["why"]
     assert told["retry_seconds"] is not None
+
+
+def test_each_order_that_changes_something_leaves_an_audit_row(hub: Hub, desk: Desk) -> None:
+    desk.load("first", pin=True)
+    assert desk.order("load", "first").status == 200
+    assert desk.order("load", "huge").status == 400
+    desk.order("unpin", "first")
+    desk.order("unpin", "first")
+    desk.order("unload", "first", wait=True)
+    rows = desk.audit("first")
+    assert [row["type"] for row in rows] == ["model.load", "model.unpin", "model.unload"]
+    loaded, unpinned, unloaded = rows
+    worker = desk.model("first")["worker"]
+    before, after = loaded["before"], loaded["after"]
+    assert (before["state"], before["pinned"]) == ("absent", False)
+    assert (after["state"], after["asked"], after["pinned"]) == ("loading", True, True)
+    assert {row["after"]["worker"] for row in rows} == {worker}
+    assert {row["after"]["device"] for row in rows} == {"cpu"}
+    assert unpinned["model.unpin"]["changes_requested"] == {"pinned": False}
+    assert unloaded["before"]["state"] == "ready"
+    assert all(row["actor"]["api_key"]["id"].startswith("key_") for row in rows)
+    assert desk.audit("huge") == []
 
 
 def test_an_adapter_is_loaded_by_its_own_name(hub: Hub, desk: Desk) -> None:
