@@ -28,6 +28,7 @@ COMMANDS = {
     "keys": "API keys of the running hub: list, create, rotate, revoke",
     "projects": "its projects: list, create, limit, archive",
     "budgets": "what keys and projects may use up: list, set, remove",
+    "cache": "kept answers of the running hub: how many there are, purge",
     "chat": "talk to a model in the terminal",
     "version": "print the version",
 }
@@ -42,6 +43,7 @@ MODULES = {
     "keys": "deploy.keys",
     "projects": "deploy.projects",
     "budgets": "deploy.budgets",
+    "cache": "deploy.cache",
 }
 PROCESSES = {"gateway": "gateway.main", "worker": "worker.main"}
 

@@ -1,4 +1,4 @@
-"""The options of `aihub keys`, `aihub projects` and `aihub budgets`. Imports nothing of weight."""
+"""The options of `aihub keys`, `projects`, `budgets` and `cache`. Imports nothing of weight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ Actions = Callable[..., argparse.ArgumentParser]
 
 
 def add_accounts(parsers: dict[str, argparse.ArgumentParser]) -> None:
-    for name, describe in (("keys", keys), ("projects", projects), ("budgets", budgets)):
+    for name, describe in (
+        ("keys", keys),
+        ("projects", projects),
+        ("budgets", budgets),
+        ("cache", cache),
+    ):
         parser = parsers[name]
         parser.add_argument("--base-url", help="another hub (default: this one)")
         parser.add_argument("--key", dest="admin", help="an admin key (default, here only: ours)")
@@ -64,6 +69,13 @@ def budgets(action: Actions) -> None:
     made.add_argument("--tokens", type=int)
     made.add_argument("--money", type=micros, metavar="AMOUNT", help="e.g. 12.50")
     action("remove", help="lift a budget").add_argument("which", help="its id")
+
+
+def cache(action: Actions) -> None:
+    action("show", help="how many answers are kept, and in which room")
+    purged = action("purge", help="drop kept answers, all of them unless told otherwise")
+    purged.add_argument("--project", help="only this project's; id or name")
+    purged.add_argument("--model", help="only what this model and its adapters said")
 
 
 def add_owner(group: argparse._MutuallyExclusiveGroup) -> None:

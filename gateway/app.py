@@ -14,6 +14,7 @@ from litestar import Litestar
 from litestar.handlers import ASGIRouteHandler
 
 from gateway.auth import Keyring, watch_changes
+from gateway.cache.caches import Caches
 from gateway.cache.responses import Responses
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
@@ -87,6 +88,7 @@ class Gateway:
             self._settings, admission, self.dispatch, self.counts, self.responses
         )
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
+        caches = Caches(self.responses, self._catalog)
         desk = Desk(self._database, partial(announce, self.sessions.client))
         tuning = FineTuningRoutes(self._settings, self._catalog, desk, self._database, self.tuned)
         session = SessionRoute(front, self.keyring, self.sessions, desk)
@@ -119,6 +121,8 @@ class Gateway:
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
             *table.routes(front, desk, self._catalog),
+            *ResidencyRoutes(self._settings, self._catalog, self.dispatch).routes(front),
+            *table.routes(front, desk, self._catalog, caches),
             *tuning.routes(front),
         ]
 

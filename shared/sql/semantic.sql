@@ -60,7 +60,7 @@ DELETE FROM semantic_neighbour AS near
 USING semantic_answer AS kept
 WHERE kept.id = near.id
   AND (%(project)s::text IS NULL OR near.project_id = %(project)s)
-  AND (%(model)s::text IS NULL OR kept.model = %(model)s);
+  AND (%(models)s::text[] IS NULL OR kept.model = ANY (%(models)s));
 
 -- name: purge_expired
 DELETE FROM semantic_neighbour WHERE expires_at <= now();
@@ -99,4 +99,4 @@ DELETE FROM semantic_trial WHERE project_id = %(project)s;
 -- name: measure_answers
 SELECT count(*) AS answers, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM semantic_neighbour
-WHERE project_id = %(project)s AND expires_at > now();
+WHERE (%(project)s::text IS NULL OR project_id = %(project)s) AND expires_at > now();

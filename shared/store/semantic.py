@@ -86,10 +86,10 @@ async def trim(pool: Pool, project: str, room: Room) -> int:
 
 
 async def purge(
-    connection: Connection, *, project: str | None = None, model: str | None = None
+    connection: Connection, *, project: str | None = None, models: Sequence[str] | None = None
 ) -> int:
-    """Drops the answers of a project, of a model, or of both together; returns how many."""
-    values = {"project": project, "model": model}
+    """Drops the answers of a project, of models, or of both together; returns how many."""
+    values = {"project": project, "models": None if models is None else list(models)}
     return (await connection.execute(SQL["purge_answers"], values)).rowcount
 
 
@@ -132,6 +132,15 @@ async def restart(connection: Connection, project: str) -> None:
 
 async def measure(connection: Connection, project: str) -> tuple[int, int]:
     """Answers and bytes that a project keeps."""
+    return await _measure(connection, project)
+
+
+async def measure_all(connection: Connection) -> tuple[int, int]:
+    """Answers and bytes that all projects keep."""
+    return await _measure(connection, None)
+
+
+async def _measure(connection: Connection, project: str | None) -> tuple[int, int]:
     cursor = await connection.execute(SQL["measure_answers"], {"project": project})
     row = await cursor.fetchone()
     assert row is not None

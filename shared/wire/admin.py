@@ -196,6 +196,30 @@ class PriceObject(Price, frozen=True, kw_only=True):
     object: str = "price"
 
 
+class CacheStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What all projects keep together. `most_bytes` is the room, `largest_bytes` that of one
+    answer, and an answer goes after `seconds`; the semantic cache has rooms of its own."""
+
+    answers: int
+    bytes: int
+    most_bytes: int
+    largest_bytes: int
+    seconds: float
+    semantic_answers: int
+    semantic_bytes: int
+    object: str = "cache"
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """How many answers went. None: of every project, or of every model."""
+
+    project: str | None
+    model: str | None
+    exact: int
+    semantic: int
+    object: str = "cache.purged"
+
+
 class Deleted(msgspec.Struct, frozen=True):
     id: str
     object: str

@@ -141,7 +141,7 @@ async def test_purge_by_model_and_project(pool: Pool) -> None:
             await cache.keep(ask("Why?", scope=scope + model, model=model), at(0), b"x")
     async with pool.connection() as connection:
         assert await semantic.purge(connection, project="proj_none") == 0
-        assert await semantic.purge(connection, model="m") == 2
+        assert await semantic.purge(connection, models=["m"]) == 2
         assert await semantic.purge(connection, project=PROJECT) == 2
 
 

@@ -21,7 +21,8 @@ async def purge(call: Call) -> Done:
     model = call.query("model").one("model")
     it = await projects.find(call)
     before = await shadow.status(call.connection, it.id, it.cache.semantic)
-    gone = await semantic.purge(call.connection, project=it.id, model=model)
+    models = None if model is None else [model]
+    gone = await semantic.purge(call.connection, project=it.id, models=models)
     reply = Deleted(it.id, "semantic_cache.purged")
     if gone == 0:
         return Done(reply)

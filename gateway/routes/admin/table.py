@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from litestar.handlers import ASGIRouteHandler
 
+from gateway.cache.caches import Caches
 from gateway.exchange import Exchange
 from gateway.front import Front, not_allowed
 from gateway.routes.admin import audits, budgets, projects, semantic_caches, users
 from gateway.routes.admin.api_keys import KeyRoutes
+from gateway.routes.admin.caches import CacheRoutes
 from gateway.routes.admin.desk import Desk, Read, Write
 from gateway.routes.admin.prices import PriceRoutes
 from shared.catalog import Catalog
@@ -36,14 +38,14 @@ class Resource(NamedTuple):
         return {method: write for method, write in given.items() if write is not None}
 
 
-def resources(catalog: Catalog) -> list[Resource]:
-    keys, prices = KeyRoutes(catalog), PriceRoutes(catalog)
+def resources(catalog: Catalog, caches: Caches) -> list[Resource]:
+    keys, prices, kept = KeyRoutes(catalog), PriceRoutes(catalog), CacheRoutes(caches)
     one, member = "/projects/{project}", "/projects/{project}/users/{user}"
     p, u, b = projects, users, budgets
     return [
         Resource(BOTH, "/projects", p.select, p.create),
-        Resource(BOTH, one, p.find, p.update, p.update, delete=p.delete),
-        Resource(BOTH, f"{one}/archive", post=p.archive),
+        Resource(BOTH, one, p.find, p.update, p.update, delete=kept.delete),
+        Resource(BOTH, f"{one}/archive", post=kept.archive),
         Resource(OURS, f"{one}/semantic_cache", semantic_caches.find, delete=semantic_caches.purge),
         Resource(OURS, f"{one}/semantic_cache/restart", post=semantic_caches.restart),
         Resource(BOTH, f"{one}/users", p.select_members, p.add_member),
@@ -70,6 +72,7 @@ def resources(catalog: Catalog) -> list[Resource]:
         Resource(OURS, "/budgets/{budget}", b.find, b.update, b.update, delete=b.delete),
         Resource(OURS, "/prices", prices.select),
         Resource(OURS, "/prices/{model*}", prices.find, put=prices.put, delete=prices.delete),
+        Resource(OURS, "/cache", kept.find, delete=kept.purge),
         Resource(OURS, "/audit", audits.select),
         Resource(OPENAI, "/audit_logs", audits.select),
     ]
@@ -121,8 +124,8 @@ class AdminRoute:
         raise exchange.unknown()
 
 
-def routes(front: Front, desk: Desk, catalog: Catalog) -> list[ASGIRouteHandler]:
-    every = resources(catalog)
+def routes(front: Front, desk: Desk, catalog: Catalog, caches: Caches) -> list[ASGIRouteHandler]:
+    every = resources(catalog, caches)
     return [
         front.route(
             "admin",

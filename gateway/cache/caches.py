@@ -1,0 +1,62 @@
+"""Both caches together, as administrators see and empty them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.cache.responses import AWAY, Responses
+from shared.catalog import Catalog
+from shared.db import Connection
+from shared.errors import Unavailable
+from shared.store import semantic
+from shared.wire.admin import CacheStatus, Purged
+
+
+class Caches:
+    def __init__(self, responses: Responses, catalog: Catalog) -> None:
+        self._responses = responses
+        self._catalog = catalog
+
+    async def status(self, connection: Connection) -> CacheStatus:
+        """Raises Unavailable."""
+        try:
+            size = await self._responses.measure()
+        except AWAY as error:
+            raise away(error) from error
+        answers, semantic_bytes = await semantic.measure_all(connection)
+        return CacheStatus(
+            answers=size.answers,
+            bytes=size.bytes,
+            most_bytes=self._responses.room.bytes,
+            largest_bytes=self._responses.largest,
+            seconds=self._responses.room.life_ms / 1000,
+            semantic_answers=answers,
+            semantic_bytes=semantic_bytes,
+        )
+
+    async def purge(
+        self, connection: Connection, project: str | None = None, model: str | None = None
+    ) -> Purged:
+        """Drops the answers of a project, of a model, of both together, or all of them.
+
+        A model goes with its adapters. What is being computed now is not kept either. Raises
+        Unavailable.
+        """
+        models = self.named(model) if model is not None else None
+        meant = await semantic.purge(connection, project=project, models=models)
+        try:
+            exact = await self._responses.purge(project or "", models or ())
+        except AWAY as error:
+            raise away(error) from error
+        return Purged(project=project, model=model, exact=exact, semantic=meant)
+
+    def named(self, model: str) -> Sequence[str]:
+        """The names under which a model's answers are kept; one that is no more has its own."""
+        if model not in self._catalog:
+            return [model]
+        name = self._catalog.find(model).name
+        return [name, *(one.name for one in self._catalog.named() if one.base == name != one.name)]
+
+
+def away(error: Exception) -> Unavailable:
+    return Unavailable(f"Nothing was changed: Redis does not answer ({error}).", retry_after=2)
