@@ -120,8 +120,6 @@ class Gateway:
             route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
-            *table.routes(front, desk, self._catalog),
-            *ResidencyRoutes(self._settings, self._catalog, self.dispatch).routes(front),
             *table.routes(front, desk, self._catalog, caches),
             *tuning.routes(front),
         ]
