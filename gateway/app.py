@@ -26,6 +26,7 @@ from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
 from gateway.routes.completions import CompletionRoute
 from gateway.routes.embeddings import EmbeddingRoute
+from gateway.routes.files.shelf import Shelf
 from gateway.routes.fine_tuning.table import FineTuningRoutes
 from gateway.routes.generation import Generation
 from gateway.routes.health import HealthRoutes
@@ -70,7 +71,8 @@ class Gateway:
         self.counts = Counts(self.dispatch, self.responses)
         self.tuned = Tuned(chosen.redis, self._database, self._catalog)
         self.pipeline = Pipeline(chosen, self.dispatch.record)
-        self.counts.others += self.pipeline.metrics()
+        self.shelf = Shelf(chosen, self._database)
+        self.counts.others += (*self.pipeline.metrics(), *self.shelf.metrics())
 
     def app(self) -> Litestar:
         front = Front(self.keyring, self.sessions, self.counts, self.dispatch.record)
@@ -121,6 +123,7 @@ class Gateway:
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
             *table.routes(front, desk, self._catalog, caches),
+            *self.shelf.routes(front),
             *tuning.routes(front),
         ]
 
@@ -141,6 +144,7 @@ class Gateway:
                 asyncio.create_task(self._watch_database(self._pool)),
                 asyncio.create_task(self.tuned.run()),
                 asyncio.create_task(self.pipeline.run()),
+                asyncio.create_task(self.shelf.run()),
             ]
             loop.add_signal_handler(signal.SIGTERM, self._drain)
             logger.info("gateway is up", name=self.dispatch.name)
@@ -155,6 +159,7 @@ class Gateway:
                 await self.responses.stop()
                 await self.sessions.close()
                 await self.tuned.close()
+                await self.shelf.close()
 
     def _drain(self) -> None:
         if self._draining is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from math import ceil
 from time import perf_counter
 from types import TracebackType
@@ -32,6 +32,8 @@ SANE_ID = re.compile(rb"^[\x21-\x7e]{1,512}$")
 
 UPLOAD_SECONDS = 120.0
 """How long a client may take to send its request."""
+SILENT_SECONDS = 60.0
+"""How long it may send nothing of a request that is read piece by piece."""
 
 Header = tuple[bytes, bytes]
 
@@ -99,10 +101,15 @@ class Exchange:
     def unknown(self) -> NotFound:
         return NotFound(f"Unknown path: {self.method} {self.path}.")
 
+    @property
+    def declared(self) -> int | None:
+        """Bytes of the body, as far as the client said."""
+        length = self.headers.get(b"content-length", b"")
+        return int(length) if length.isdigit() else None
+
     async def read(self, limit: int) -> bytes:
         """The body; raises BodyTooLarge, before reading on, when it has more than `limit` bytes."""
-        declared = self.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
+        if (self.declared or 0) > limit:
             raise self._too_large(limit)
         try:
             async with asyncio.timeout(UPLOAD_SECONDS):
@@ -111,6 +118,28 @@ class Exchange:
             raise InvalidRequest(
                 f"The body of the request did not arrive within {UPLOAD_SECONDS:g} seconds."
             ) from None
+
+    async def pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, never whole: the client is read as fast as this is.
+
+        Raises BodyTooLarge, as `read`, and InvalidRequest after SILENT_SECONDS without a byte.
+        """
+        if (self.declared or 0) > limit:
+            raise self._too_large(limit)
+        size, more = 0, True
+        while more:
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    data, more = await self._piece()
+            except TimeoutError:
+                raise InvalidRequest(
+                    f"Nothing more of the request arrived within {SILENT_SECONDS:g} seconds."
+                ) from None
+            size += len(data)
+            if size > limit:
+                raise self._too_large(limit)
+            if data:
+                yield data
 
     async def respond(self, status: int, body: bytes, *headers: Header) -> None:
         """The whole reply at once."""
@@ -131,6 +160,10 @@ class Exchange:
     async def open_stream(self) -> None:
         """Server-sent events follow."""
         await self._start(200, *EVENTS)
+
+    async def open(self, status: int, *headers: Header) -> None:
+        """What is written follows; the headers say what it is and how much."""
+        await self._start(status, *headers)
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Part of a stream; waits while the client does not read."""
@@ -165,17 +198,21 @@ class Exchange:
 
     async def _read(self, limit: int) -> bytes:
         parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ClientClosed("The client left before its request was read.")
-            size += len(message["body"])
+        size, more = 0, True
+        while more:
+            data, more = await self._piece()
+            size += len(data)
             if size > limit:
                 raise self._too_large(limit)
-            parts.append(message["body"])
-            if not message["more_body"]:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.append(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        """More of the body, and whether that was not all."""
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientClosed("The client left before its request was read.")
+        return message["body"], message["more_body"]
 
     def _too_large(self, limit: int) -> HubError:
         return BodyTooLarge(f"The body of the request is larger than {limit} bytes.")

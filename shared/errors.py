@@ -16,6 +16,8 @@ HubError                          500 server_error
 │   ├── Conflict                  409 conflict
 │   ├── MethodNotAllowed          405
 │   ├── BodyTooLarge              413
+│   ├── RangeNotSatisfiable       416
+│   ├── StorageExhausted          400 storage_quota_exceeded
 │   └── ClientClosed              499 client_closed_request (log only)
 ├── RateLimited                   429 rate_limit_exceeded
 │   └── QueueFull                 429 rate_limit_exceeded
@@ -117,6 +119,16 @@ class MethodNotAllowed(InvalidRequest):
 
 class BodyTooLarge(InvalidRequest):
     status = 413
+
+
+class RangeNotSatisfiable(InvalidRequest):
+    status = 416
+
+
+class StorageExhausted(InvalidRequest):
+    """No 429: asking again does not help until something is deleted."""
+
+    code = "storage_quota_exceeded"
 
 
 class ClientClosed(InvalidRequest):

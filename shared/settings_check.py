@@ -65,6 +65,8 @@ def check(settings: Settings) -> Settings:
             f"train_device, or {PREFIX}TRAIN_DEVICE: {settings.train_device!r} is unknown."
             " Allowed: cpu, cuda:0, …"
         )
+    for key in ("file_limit", "file_quota"):
+        check_size(key, getattr(settings, key))
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
     for key, names in schemes.items():
         if (url := getattr(settings, key)) is not None:
@@ -97,6 +99,16 @@ def check_devices(devices: tuple[str, ...], memory: str | None) -> None:
             f"memory, or {PREFIX}MEMORY: it says how large each share of the RAM is, which"
             " several workers on the CPU need."
         )
+
+
+def check_size(key: str, text: str) -> None:
+    where = f"{key}, or {PREFIX}{key.upper()}"
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from error
+    if not 1024 <= size < 1 << 50:
+        raise SettingsError(f"{where}: {text} is out of range. Allowed: 1KiB to 1023TiB.")
 
 
 def check_url(where: str, url: str, schemes: tuple[str, ...]) -> None:

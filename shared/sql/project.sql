@@ -1,10 +1,10 @@
 -- name: insert_project
 INSERT INTO project (
-    id, organisation_id, name, requests_per_minute, tokens_per_minute, concurrent, cache
+    id, organisation_id, name, requests_per_minute, tokens_per_minute, concurrent, cache, file_bytes
 )
 VALUES (
     %(id)s, %(organisation)s, %(name)s,
-    %(requests_per_minute)s, %(tokens_per_minute)s, %(concurrent)s, %(cache)s
+    %(requests_per_minute)s, %(tokens_per_minute)s, %(concurrent)s, %(cache)s, %(file_bytes)s
 );
 
 -- name: update_project
@@ -13,7 +13,8 @@ SET name = %(name)s,
     requests_per_minute = %(requests_per_minute)s,
     tokens_per_minute = %(tokens_per_minute)s,
     concurrent = %(concurrent)s,
-    cache = %(cache)s
+    cache = %(cache)s,
+    file_bytes = %(file_bytes)s
 WHERE id = %(id)s;
 
 -- name: archive_project
@@ -33,6 +34,7 @@ SELECT id,
            'concurrent', concurrent
        ) AS limits,
        cache,
+       file_bytes,
        CASE WHEN archived_at IS NULL THEN 'active' ELSE 'archived' END AS status
 FROM project
 WHERE (%(id)s::text IS NULL OR id = %(id)s)

@@ -14,20 +14,19 @@ SQL = queries("project")
 
 async def insert(connection: Connection, id_: str, organisation: str, asked: ProjectCreate) -> None:
     """Raises psycopg.errors.UniqueViolation when an active project has this name."""
-    values = {"id": id_, "organisation": organisation, "name": asked.name}
-    cache = Jsonb(msgspec.to_builtins(asked.cache))
-    await connection.execute(
-        SQL["insert_project"], {**values, **columns(asked.limits), "cache": cache}
-    )
+    values = {"id": id_, "organisation": organisation, **told(asked)}
+    await connection.execute(SQL["insert_project"], values)
 
 
 async def update(connection: Connection, project: Project) -> None:
-    """Writes its name, limits and cache; raises psycopg.errors.UniqueViolation, as `insert`."""
-    values = {"id": project.id, "name": project.name}
+    """Writes what can change of it; raises psycopg.errors.UniqueViolation, as `insert`."""
+    await connection.execute(SQL["update_project"], {"id": project.id, **told(project)})
+
+
+def told(project: Project | ProjectCreate) -> dict[str, object]:
     cache = Jsonb(msgspec.to_builtins(project.cache))
-    await connection.execute(
-        SQL["update_project"], {**values, **columns(project.limits), "cache": cache}
-    )
+    own = {"name": project.name, "file_bytes": project.file_bytes, "cache": cache}
+    return {**own, **columns(project.limits)}
 
 
 async def archive(connection: Connection, id_: str) -> None:

@@ -31,15 +31,19 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProjectCreate(Asked, frozen=True):
+    """`file_bytes`: what its files may take together; None: as the settings say."""
+
     name: Name
     limits: Limits = Limits()
     cache: CacheSettings = CacheSettings()
+    file_bytes: Amount | None = None
 
 
 class ProjectUpdate(Asked, frozen=True):
     name: Name | UnsetType = UNSET
     limits: Limits | UnsetType = UNSET
     cache: CacheSettings | UnsetType = UNSET
+    file_bytes: Amount | UnsetType | None = UNSET
 
 
 class UserCreate(Asked, frozen=True):
@@ -123,6 +127,7 @@ class Project(msgspec.Struct, frozen=True):
     archived_at: int | None
     limits: Limits
     cache: CacheSettings
+    file_bytes: int | None
     status: Literal["active", "archived"]
     object: str = "organization.project"
 

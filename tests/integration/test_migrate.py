@@ -20,6 +20,7 @@ RUN = "import shared.settings, deploy.migrate; deploy.migrate.run(shared.setting
 WITHIN = 60
 TABLES = {
     *("alembic_version", "api_key", "app_user", "audit", "budget", "footprint", "membership"),
+    *("blob", "file", "upload"),
     *("model_price", "organisation", "project", "usage_event", "usage_event_default"),
     *("usage_hourly", "semantic_answer", "semantic_neighbour", "semantic_trial"),
     *("fine_tuning_job", "fine_tuning_event", "fine_tuning_checkpoint"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.routes.files.books import SANE
 from shared import dataset
 from shared.db import Connection
 from shared.errors import InvalidValue
 from shared.settings import Settings
+from shared.store import file
 
 
 async def check_dataset(
@@ -20,4 +22,10 @@ async def check_dataset(
         except ValueError as error:
             raise InvalidValue(f"{error}.", param=param) from None
         return
-    raise InvalidValue(f"No uploaded file has the id {name!r}.", param=param)
+    found = await file.find(connection, project, name) if SANE.match(name) else None
+    if found is None:
+        raise InvalidValue(f"No uploaded file has the id {name!r}.", param=param)
+    if found.purpose != "fine-tune":
+        raise InvalidValue(
+            f"The file {name!r} was uploaded for {found.purpose}, not for fine-tune.", param=param
+        )

@@ -1,0 +1,118 @@
+"""Files of projects: in, out, and gone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+
+from shared import ids
+from shared.db import Connection, Pool, transaction
+from shared.errors import NotFound
+from shared.files.arrival import Arrival, Bounds, arriving
+from shared.files.blobs import Blobs
+from shared.store import blob, file
+from shared.store.blob import Blob
+from shared.wire.openai.file import KEPT, FileObject
+
+
+class Files:
+    """`pool` is known once the process runs; `swept` is called when there is something to sweep."""
+
+    def __init__(
+        self, pool: Callable[[], Pool], blobs: Blobs, bounds: Bounds, swept: Callable[[], None]
+    ) -> None:
+        self._pool = pool
+        self._blobs = blobs
+        self._swept = swept
+        self.bounds = bounds
+
+    def arriving(
+        self, project: str, expected: int | None = None, *, part: int | None = None
+    ) -> AbstractAsyncContextManager[Arrival]:
+        """A blob that comes in. `expected`: its bytes, as far as known. `part`: bytes that a part
+        of an upload may have."""
+        prefix, limit = ("blob_", self.bounds.file) if part is None else ("part_", part)
+        return arriving(
+            self._pool(), self._blobs, prefix, project, expected, limit, self.bounds, self._swept
+        )
+
+    async def keep(
+        self,
+        connection: Connection,
+        arrival: Arrival,
+        project: str,
+        filename: str,
+        purpose: KEPT,
+        seconds: int | None = None,
+    ) -> FileObject:
+        """Makes what has landed a file of the project, when the transaction commits."""
+        id_ = ids.new("file-")
+        made = await file.insert(
+            connection,
+            id_,
+            project,
+            filename=filename,
+            purpose=purpose,
+            size=arrival.size,
+            seconds=seconds,
+        )
+        await arrival.keep(connection, file=id_)
+        return made
+
+    async def add(
+        self, project: str, filename: str, purpose: KEPT, content: AsyncIterable[bytes]
+    ) -> FileObject:
+        """A file of the hub's own making."""
+        async with self.arriving(project) as arrival:
+            async for data in content:
+                await arrival.write(data)
+            await arrival.land()
+            async with transaction(self._pool()) as connection:
+                return await self.keep(connection, arrival, project, filename, purpose)
+
+    async def find(self, project: str, id_: str) -> tuple[FileObject, list[Blob]]:
+        """A file, and what it consists of; raises NotFound."""
+        async with self._pool().connection() as connection:
+            found = await file.find(connection, project, id_)
+            if found is None:
+                raise unknown(id_)
+            return found, await blob.of_file(connection, id_)
+
+    async def read(
+        self, consists_of: Sequence[Blob], start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Bytes [start, end) of the blobs one behind the other."""
+        for one in consists_of:
+            stop = one.bytes if end is None else min(one.bytes, end)
+            if start < stop:
+                async with aclosing(self._blobs.read(one.id, start, stop)) as pieces:
+                    async for data in pieces:
+                        yield data
+            start = max(0, start - one.bytes)
+            end = None if end is None else end - one.bytes
+            if end is not None and end <= 0:
+                return
+
+    async def md5(self, consists_of: Sequence[Blob]) -> str:
+        """In hex."""
+        digest = hashlib.md5(usedforsecurity=False)
+        async with aclosing(self.read(consists_of)) as pieces:
+            async for data in pieces:
+                await asyncio.to_thread(digest.update, data)
+        return digest.hexdigest()
+
+    async def fetch(self, project: str, id_: str, path: Path) -> FileObject:
+        """Copies a file to `path`, which must not exist; raises NotFound."""
+        found, consists_of = await self.find(project, id_)
+        with await asyncio.to_thread(path.open, "xb") as copy:
+            async with aclosing(self.read(consists_of)) as pieces:
+                async for data in pieces:
+                    await asyncio.to_thread(copy.write, data)
+        return found
+
+
+def unknown(id_: str, what: str = "file") -> NotFound:
+    return NotFound(f"No such {what}: {id_!r}.", param="id")
