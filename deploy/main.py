@@ -20,6 +20,7 @@ COMMANDS = {
     "up": "start everything on this machine: databases, worker, gateway",
     "gateway": "start a gateway alone, on databases that run",
     "worker": "start this machine's worker alone, on databases that run",
+    "trainer": "start a trainer alone, on databases that run",
     "migrate": "bring the database to this version and put the bootstrap key into it",
     "models": "list the models; see, load, unload and pin them; estimate what they take",
     "explain": "what was loaded, evicted or refused, and why; NUMBER makes one decision again",
@@ -45,7 +46,7 @@ MODULES = {
     "budgets": "deploy.budgets",
     "cache": "deploy.cache",
 }
-PROCESSES = {"gateway": "gateway.main", "worker": "worker.main"}
+PROCESSES = {"gateway": "gateway.main", "worker": "worker.main", "trainer": "trainer.main"}
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -87,7 +87,7 @@ def bring_up(settings: Settings, supervisor: Supervisor, console: Console) -> No
     supervisor.until_done(models)
     supervisor.start(*workers(settings, env))
     supervisor.until_done(migrate)
-    supervisor.start(gateway(settings, env))
+    supervisor.start(gateway(settings, env), *trainers(settings, env))
     supervisor.until_ready()
     console.line("hub", "answers")
     console.write("\n" + welcome.compose(settings, admin) + "\n")
@@ -129,6 +129,21 @@ def workers(settings: Settings, env: dict[str, str]) -> list[Service]:
             within=120.0,
         )
         for device in devices
+    ]
+
+
+def trainers(settings: Settings, env: dict[str, str]) -> list[Service]:
+    """One where the settings name what it trains with. Nobody waits for it."""
+    if settings.train_python is None:
+        return []
+    return [
+        Service(
+            "trainer",
+            python("trainer.main"),
+            env,
+            missing=lambda: None,
+            orphaned=signal.SIGKILL,
+        )
     ]
 
 

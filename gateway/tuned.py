@@ -67,7 +67,7 @@ class Tuned:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def close(self) -> None:
-        await self.client.aclose()
+        await self.client.aclose(close_connection_pool=True)
 
     @contextlib.contextmanager
     def following(self) -> Iterator[asyncio.Event]:

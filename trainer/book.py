@@ -33,7 +33,7 @@ class Book:
 
     def __init__(self, pool: Pool, link: ArqRedis, claim: Claim) -> None:
         self._pool = pool
-        self._link = link
+        self.link = link
         self.claim = claim
 
     async def write(self, act: Callable[[Connection], Awaitable[T]]) -> T:
@@ -41,7 +41,7 @@ class Book:
         return await persist(self._pool, act)
 
     async def announce(self) -> None:
-        await training.announce(self._link, self.claim.id.encode())
+        await training.announce(self.link, self.claim.id.encode())
 
     async def job(self) -> Job:
         async def find(connection: Connection) -> Job | None:

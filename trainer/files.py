@@ -4,28 +4,99 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from shared import dataset
+from shared.errors import HubError
 from shared.settings import Settings
 from shared.wire.openai.fine_tuning import JobError
 from shared.wire.training import Job
-from trainer.dataset import Inspection, Seen, inspect
+from trainer.dataset import Finding, Inspection, Seen, inspect
 from trainer.planning import Data
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
-TOLD = 20
+TOLD = 10
 """Findings that an error tells one by one."""
+
+Fetch = Callable[[str, str, Path], Awaitable[object]]
 
 
 class InvalidDataError(Exception):
+    """What is wrong with the files, for the job's owner."""
+
     def __init__(self, told: JobError) -> None:
         super().__init__(told.message)
         self.told = told
 
 
-class Files(Protocol):
+class Files:
+    """`uploaded` copies a file of a project to a path; raises HubError."""
+
+    def __init__(self, settings: Settings, uploaded: Fetch) -> None:
+        self._settings = settings
+        self._uploaded = uploaded
+
     async def fetch(self, job: Job, folder: Path) -> Data:
-        """Puts the job's files into `folder` and checks them; raises InvalidDataError."""
-        ...
+        """Puts the job's files into `folder`, where they are not yet, and checks them.
+
+        Raises InvalidDataError; Unavailable while the store of files does not answer.
+        """
+        seen = Seen()
+        train = await self._bring(job, job.training_file, folder / TRAIN, "training_file")
+        found = await asyncio.to_thread(inspect, train, job.method, seen=seen)
+        check(found, "training_file")
+        validation = None
+        if job.validation_file is not None:
+            where = folder / VALIDATION
+            validation = await self._bring(job, job.validation_file, where, "validation_file")
+            second = await asyncio.to_thread(
+                inspect, validation, job.method, minimum=1, training=seen
+            )
+            check(second, "validation_file")
+        return Data(train, validation, found.figures.examples, found.figures.longest_characters)
+
+    async def _bring(self, job: Job, name: str, path: Path, param: str) -> Path:
+        """Whole or not at all."""
+        part = path.with_suffix(".part")
+        if await asyncio.to_thread(there, path, part):
+            return path
+        try:
+            if name.startswith(dataset.UPLOADED):
+                await self._uploaded(job.project, name, part)
+            else:
+                source = await asyncio.to_thread(dataset.local, name, self._settings)
+                await asyncio.to_thread(shutil.copyfile, source, part)
+        except ValueError as error:
+            raise InvalidDataError(JobError("invalid_training_file", f"{error}.", param)) from error
+        except HubError as error:
+            if error.status >= 500:
+                raise
+            raise InvalidDataError(
+                JobError("invalid_training_file", error.message, param)
+            ) from error
+        await asyncio.to_thread(part.rename, path)
+        return path
+
+
+def there(path: Path, part: Path) -> bool:
+    """Whether it was brought before; what an earlier attempt left of it goes."""
+    part.unlink(missing_ok=True)
+    return path.exists()
+
+
+def check(found: Inspection, param: str) -> None:
+    if found.usable:
+        return
+    errors = [each for each in found.findings if each.level == "error"]
+    count = sum(found.errors.values())
+    more = f" and {count - TOLD} more" if count > TOLD else ""
+    text = f"The file has {count} error{'s' if count > 1 else ''}: {told(errors[:TOLD])}{more}"
+    raise InvalidDataError(JobError("invalid_training_file", text, param))
+
+
+def told(findings: Sequence[Finding]) -> str:
+    return "; ".join(
+        f"line {each.line}: {each.code}: {each.message}" if each.line else each.message
+        for each in findings
+    )

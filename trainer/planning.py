@@ -113,5 +113,3 @@ def batches(size: int) -> tuple[int, int]:
 def longest(data: Data, model: Model) -> int:
     """What holds every example, if that is within the model's context."""
     return max(64, min(model.context, math.ceil(data.longest / CHARACTERS) + 64))
-
-

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from shared import log
+from trainer.launch import ENVIRONMENT
 from trainer.plan import Order
 from trainer.report import Report, decode
 
@@ -21,7 +22,6 @@ TAIL = 50
 """Lines of standard error that are kept."""
 GRACE = 3.0
 """Seconds between the polite signal and the certain one."""
-ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 
 logger = log.get("child")
 
@@ -91,9 +91,15 @@ class Child:
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None
-        while piece := await self._process.stderr.read(LONGEST_LINE):
-            lines = piece.decode("utf-8", "replace").splitlines()
-            self._tail.extend(line[:2000] for line in lines if line.strip())
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:
+                continue
+            if not line:
+                return
+            if text := line.decode("utf-8", "replace").rstrip():
+                self._tail.append(text[:2000])
 
 
 async def spawn(

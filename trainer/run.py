@@ -76,9 +76,7 @@ class Run:
         renewing = asyncio.create_task(self._keep_claim())
         working = asyncio.create_task(self._work())
         try:
-            done, _ = await asyncio.wait(
-                {renewing, working}, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({renewing, working}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except LostError as lost:
@@ -128,7 +126,7 @@ class Run:
 
     async def _once(self, planned: Plan, descriptor: int) -> Plan | None:
         """One child; None: the job is over, or waits for its owner."""
-        async with self._lease.held(self.id, planned, self._book, self._changed) as place:
+        async with self._lease.held(self.id, planned, self._book) as place:
             if not self._goes_on() or await self._book.run() is None:
                 return None
             self._wanted = "running"
@@ -256,5 +254,3 @@ class Run:
                 self._killing = asyncio.ensure_future(child.kill())
 
         asyncio.get_running_loop().call_later(seconds, kill)
-
-

@@ -1,4 +1,4 @@
-"""Where models of fine-tuning lie: folders of their own beneath <home>/models, whole or not there."""
+"""Where tuned models lie: folders of their own beneath <home>/models, each whole or not there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from trainer.manifest import sync
 from trainer.naming import short
 
 FOLDER = "tuned"
@@ -45,11 +46,3 @@ class Shelf:
         target = self._models / relative
         if target.exists():
             shutil.rmtree(target)
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

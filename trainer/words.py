@@ -22,9 +22,7 @@ PHASES = {
 def plain(struct: msgspec.Struct) -> Fields:
     """Without what is None, and without the tag."""
     return {
-        field: value
-        for field, value in msgspec.structs.asdict(struct).items()
-        if value is not None
+        field: value for field, value in msgspec.structs.asdict(struct).items() if value is not None
     }
 
 

@@ -61,6 +61,11 @@ UPDATE fine_tuning_job
 SET owner = NULL, lease_until = NULL
 WHERE id = %(id)s AND fence = %(fence)s;
 
+-- name: release_jobs
+UPDATE fine_tuning_job
+SET owner = NULL, lease_until = NULL
+WHERE owner = %(owner)s;
+
 -- name: plan_job
 UPDATE fine_tuning_job
 SET plan = %(plan)s, status = 'queued'
@@ -147,3 +152,24 @@ SELECT data FROM fine_tuning_event
 WHERE job_id = %(job)s AND type = 'metrics'
 ORDER BY number
 LIMIT %(limit)s;
+
+-- name: retire_checkpoints
+DELETE FROM fine_tuning_checkpoint
+WHERE job_id = %(job)s
+  AND step NOT IN (
+      SELECT step FROM fine_tuning_checkpoint WHERE job_id = %(job)s ORDER BY step DESC
+      LIMIT %(keep)s
+  )
+  AND step NOT IN (
+      SELECT step FROM fine_tuning_checkpoint
+      WHERE job_id = %(job)s AND metrics ? 'valid_loss'
+      ORDER BY (metrics ->> 'valid_loss')::double precision, step DESC
+      LIMIT 1
+  )
+  AND model NOT IN (SELECT target FROM model_alias)
+  AND model NOT IN (SELECT canary FROM model_alias WHERE canary IS NOT NULL)
+RETURNING model;
+
+-- name: find_ended_jobs
+SELECT id FROM fine_tuning_job
+WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND owner IS NULL;

@@ -83,6 +83,11 @@ async def release(connection: Connection, claim: Claim) -> None:
     await connection.execute(SQL["release_job"], {"id": claim.id, "fence": claim.fence})
 
 
+async def release_all(connection: Connection, owner: str) -> None:
+    """Whatever this trainer had claimed."""
+    await connection.execute(SQL["release_jobs"], {"owner": owner})
+
+
 async def planned(connection: Connection, claim: Claim, plan: Fields) -> Status | None:
     """Its files are valid, and everything is chosen."""
     return await fenced(connection, "plan_job", claim, plan=Jsonb(plan))
@@ -160,6 +165,18 @@ async def insert_checkpoint(
     """One that is known already stays as it is."""
     values = {"id": ids.new("ftckpt_"), "job": job, "step": step, "model": model}
     await connection.execute(SQL["insert_checkpoint"], {**values, "metrics": Jsonb(metrics)})
+
+
+async def retire_checkpoints(connection: Connection, job: str, keep: int) -> list[str]:
+    """Forgets all but the newest and the best; the models of those that went."""
+    cursor = await connection.execute(SQL["retire_checkpoints"], {"job": job, "keep": keep})
+    return [row["model"] for row in await cursor.fetchall()]
+
+
+async def ended(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Those of some jobs that are over and no trainer's any more."""
+    cursor = await connection.execute(SQL["find_ended_jobs"], {"ids": list(ids)})
+    return [row["id"] for row in await cursor.fetchall()]
 
 
 async def checkpoints(

@@ -19,7 +19,7 @@ ALLOWED = {
     "migrations": {"migrations", "shared"},
 }
 HEAVY = {"torch", "vllm", "pynvml", "transformers", "peft", "trl", "xllamacpp"}
-HEAVY_PLACES = ("worker/engines/", "worker/gpu.py", "trainer/")
+HEAVY_PLACES = ("worker/engines/", "worker/gpu.py", "trainer/child/")
 MODULES = [path for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -54,6 +54,7 @@ PASSES_IT_ON = {
     "shared/settings.py",
     "deploy/child.py",
     "deploy/config.py",
+    "trainer/process.py",
     "worker/process.py",
 }
 """The reader, those who hand it to children unchanged, and who tells the sources of settings."""

@@ -1,0 +1,119 @@
+"""Stands in for the child that trains: it reads the same plan, speaks the same lines, computes
+nothing. `python training_child.py SECONDS BEHAVIOUR … train FOLDER PARENT`, where … is what
+the real one's interpreter is given.
+
+A step takes SECONDS. BEHAVIOUR: well, or what it does wrong: refused, dies, deaf.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from shared.lifeline import die_with_parent
+from trainer import manifest
+from trainer.child.wire import Wire
+from trainer.plan import FINISHED, YIELDED, Plan
+from trainer.report import Checkpoint, Done, Metrics, Phase, Started, Step, Yielded
+
+STEPS = 24
+
+
+class Child:
+    def __init__(self, folder: Path, seconds: float, behaviour: str) -> None:
+        self.folder = folder
+        self.plan = Plan.read(folder)
+        self.seconds = seconds
+        self.behaviour = behaviour
+        self.wire = Wire()
+        self.wire.listen()
+
+    def run(self) -> int:
+        self.wire.say(Phase("importing"))
+        if self.behaviour == "dies":
+            print("no such thing as luck", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        newest = manifest.newest(self.folder)
+        step = 0 if newest is None else newest[1].step
+        began = None if newest is None else newest[0].name
+        self.wire.say(
+            Started(
+                step=step,
+                of=STEPS,
+                examples=10,
+                truncated=0,
+                dropped=0,
+                trainable=1,
+                checkpoint=began,
+            )
+        )
+        while step < STEPS:
+            step += 1
+            time.sleep(self.seconds)
+            self.wire.say(self.told(step))
+            if self.wire.held:
+                self.wire.wait_while_held()
+            reason = self.wire.reason
+            if reason is not None and self.behaviour != "deaf":
+                where = self.save(step)
+                self.wire.say(Yielded(step=step, reason=reason, checkpoint=where))
+                return YIELDED
+            if step % 5 == 0 or step == STEPS:
+                self.save(step)
+        return self.finish()
+
+    def told(self, step: int) -> Step:
+        return Step(
+            step=step,
+            of=STEPS,
+            loss=1 / step,
+            lr=1e-4,
+            grad_norm=1.0,
+            tokens=10 * step,
+            tokens_per_second=100.0,
+            eta=(STEPS - step) * self.seconds,
+            memory=1 << 20,
+        )
+
+    def save(self, step: int) -> str:
+        where = self.folder / f"checkpoint-{step}"
+        where.mkdir(exist_ok=True)
+        self.adapter(where)
+        manifest.seal(where, step, loss=1 / step)
+        self.wire.say(Checkpoint(step=step, folder=where.name, loss=1 / step))
+        return where.name
+
+    def adapter(self, where: Path) -> None:
+        (where / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+        (where / "adapter_model.safetensors").write_bytes(b"weights of " + self.plan.job.encode())
+
+    def finish(self) -> int:
+        where = self.folder / "adapter"
+        where.mkdir(exist_ok=True)
+        self.adapter(where)
+        self.wire.say(
+            Done(
+                adapter=where.name,
+                sha256="0" * 64,
+                steps=STEPS,
+                trained_tokens=10 * STEPS,
+                metrics=Metrics(train_loss=1 / STEPS),
+                refused="It is worse than its base." if self.behaviour == "refused" else None,
+            )
+        )
+        return FINISHED
+
+
+def main(seconds: str, behaviour: str, *given: str) -> int:
+    verb, folder, parent = given[-3:]
+    assert verb == "train"
+    die_with_parent(int(parent))
+    return Child(Path(folder), float(seconds), behaviour).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

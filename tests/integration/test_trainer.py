@@ -1,0 +1,177 @@
+"""The trainer process: what a job goes through, and that nothing that dies on the way ends it.
+
+Its children pretend to train (tests/fakes/training_child.py); everything else is real.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.store import fine_tuning, tuned_model
+from tests.fakes.training_child import STEPS
+from tests.trainers import Trainer, running_trainer
+from trainer import naming
+
+EVERY = list(range(1, STEPS + 1))
+OPEN = ("validating_files", "queued", "running")
+
+
+@pytest.fixture
+async def quick(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
+    async with running_trainer(home, database_url, valkey_url) as trainer:
+        yield trainer
+
+
+@pytest.fixture
+async def slow(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
+    async with running_trainer(home, database_url, valkey_url, seconds=0.1) as trainer:
+        yield trainer
+
+
+async def test_a_job_becomes_a_model(quick: Trainer) -> None:
+    id_ = await quick.create()
+    job = await quick.until(id_, lambda job: job.finished_at is not None)
+    name = naming.model("tiny", "default", "mine", id_)
+    assert job.error is None
+    assert (job.status, job.fine_tuned_model, job.trained_tokens) == ("succeeded", name, 240)
+    assert job.plan is not None
+    assert await quick.steps(id_) == EVERY
+    async with quick.pool.connection() as connection:
+        models = await tuned_model.select(connection)
+        checkpoints = await fine_tuning.checkpoints(connection, id_, 10)
+    assert [checkpoint.step for checkpoint in checkpoints] == [STEPS, 20, 15]
+    assert {model.name for model in models} == {name, *(one.model for one in checkpoints)}
+    for model in models:
+        weights = quick.home / "models" / model.path / "adapter_model.safetensors"
+        assert weights.read_bytes() == f"weights of {id_}".encode()
+    messages = [event.message for event in await quick.events(id_)]
+    assert messages[-2:] == [
+        f"New fine-tuned model created: {name}",
+        "The job has successfully completed",
+    ]
+
+
+async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:
+    id_ = await quick.create()
+    job = await quick.until(id_, lambda job: job.finished_at is not None)
+    name = str(job.fine_tuned_model)
+    async with quick.pool.connection() as connection:
+        (path,) = [m.path for m in await tuned_model.select(connection) if m.name == name]
+        assert await tuned_model.delete(connection, name, "proj_default")
+    folder = quick.home / "models" / path
+    await quick.until(id_, lambda _: not folder.exists())
+    await quick.until(id_, lambda _: not (quick.home / "training" / id_).exists())
+
+
+async def test_a_child_that_is_killed_is_followed_by_another(slow: Trainer) -> None:
+    id_ = await slow.create()
+    await slow.until(id_, lambda job: job.step >= 7)
+    os.kill(slow.children()[0], signal.SIGKILL)
+    job = await slow.until(id_, lambda job: job.finished_at is not None)
+    assert job.status == "succeeded"
+    assert await slow.steps(id_) == EVERY
+    begun = [e.data for e in await slow.events(id_) if e.data.get("checkpoint")]
+    assert [data["checkpoint"] for data in begun] == ["checkpoint-5"]
+
+
+async def test_a_trainer_that_is_killed_takes_its_child_along_and_is_followed(
+    slow: Trainer,
+) -> None:
+    id_ = await slow.create()
+    await slow.until(id_, lambda job: job.step >= 7)
+    (child,) = slow.children()
+    slow.server.child.signal(signal.SIGKILL)
+    await slow.until_gone(child)
+    slow.restart()
+    job = await slow.until(id_, lambda job: job.finished_at is not None)
+    assert job.status == "succeeded"
+    assert await slow.steps(id_) == EVERY
+
+
+async def test_a_trainer_that_stops_leaves_a_checkpoint(slow: Trainer) -> None:
+    id_ = await slow.create()
+    await slow.until(id_, lambda job: job.step >= 7)
+    slow.server.child.signal(signal.SIGTERM)
+    slow.restart()
+    job = await slow.until(id_, lambda job: job.finished_at is not None)
+    assert job.status == "succeeded"
+    begun = [e.data for e in await slow.events(id_) if e.data.get("checkpoint")]
+    assert begun[0]["step"] not in (None, 5)
+    assert await slow.steps(id_) == EVERY
+
+
+async def test_cancelled_within_two_steps(slow: Trainer) -> None:
+    id_ = await slow.create()
+    job = await slow.until(id_, lambda job: job.step >= 7)
+    (child,) = slow.children()
+    assert await slow.move(id_, "cancelled", *OPEN) == "cancelled"
+    await slow.until_gone(child)
+    steps = [step for step in await slow.steps(id_) if isinstance(step, int)]
+    assert max(steps) <= job.step + 2
+    assert (await slow.job(id_)).status == "cancelled"
+
+
+async def test_paused_and_resumed(slow: Trainer) -> None:
+    id_ = await slow.create()
+    await slow.until(id_, lambda job: job.step >= 7)
+    (child,) = slow.children()
+    assert await slow.move(id_, "paused", *OPEN) == "paused"
+    await slow.until_gone(child)
+    assert (await slow.job(id_)).status == "paused"
+    other = await slow.create()
+    await slow.until(other, lambda job: job.status == "running")
+    assert await slow.move(id_, "queued", "paused") == "queued"
+    await slow.until(other, lambda job: job.finished_at is not None)
+    job = await slow.until(id_, lambda job: job.finished_at is not None)
+    assert job.status == "succeeded"
+    assert await slow.steps(id_) == EVERY
+
+
+async def test_who_lost_its_claim_writes_no_more(slow: Trainer) -> None:
+    id_ = await slow.create()
+    await slow.until(id_, lambda job: job.step >= 3)
+    (child,) = slow.children()
+    async with slow.pool.connection() as connection:
+        await connection.execute(
+            b"UPDATE fine_tuning_job SET fence = fence + 1, owner = 'another',"
+            b" lease_until = now() + interval '1 hour'"
+        )
+        steps = await slow.steps(id_)
+    await slow.until_gone(child)
+    assert len(await slow.steps(id_)) <= len(steps) + 1
+    assert (await slow.job(id_)).status == "running"
+
+
+async def test_a_file_with_errors_fails_the_job_before_it_starts(quick: Trainer) -> None:
+    (quick.home / "datasets" / "bad.jsonl").write_text('{"messages": []}\n' * 9 + "{")
+    job = await quick.until(
+        await quick.create(file="bad.jsonl"), lambda job: job.finished_at is not None
+    )
+    assert (job.status, job.plan) == ("failed", None)
+    assert job.error is not None
+    assert (job.error.code, job.error.param) == ("invalid_training_file", "training_file")
+    assert "line 10" in job.error.message
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "words"),
+    [("refused", "gate_refused", "worse than its base"), ("dies", "server_error", "luck")],
+)
+async def test_what_fails_says_why_and_offers_nothing(
+    home: Path, database_url: str, valkey_url: str, behaviour: str, code: str, words: str
+) -> None:
+    async with running_trainer(home, database_url, valkey_url, 0.01, behaviour) as trainer:
+        id_ = await trainer.create()
+        job = await trainer.until(id_, lambda job: job.finished_at is not None)
+        async with trainer.pool.connection() as connection:
+            models = await tuned_model.select(connection)
+    assert (job.status, job.fine_tuned_model) == ("failed", None)
+    assert job.error is not None
+    assert job.error.code == code
+    assert words in job.error.message
+    assert all(":ckpt-step-" in model.name for model in models)

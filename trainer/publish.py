@@ -1,0 +1,86 @@
+"""From an adapter in a job's folder to a model that everybody can ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from shared import training
+from shared.db import Connection
+from shared.store import fine_tuning, project, tuned_model
+from shared.wire.training import Job, Note, Publication
+from trainer import naming, report, words
+from trainer.book import Book, LostError
+from trainer.shelf import Shelf
+
+KEPT = 3
+"""Checkpoints of a job that are models, the best by validation loss beside them."""
+
+
+class Publisher:
+    """`shelf` is what workers load from."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    async def checkpoint(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
+        """Offers it as a model; older ones go. Raises OSError and LostError."""
+        job, owner = await self._about(book)
+        name = naming.model(job.model, owner, job.suffix, job.id, said.step)
+        path, size = await asyncio.to_thread(
+            self._shelf.put, folder / said.folder, job.id, said.step
+        )
+        metrics = words.checkpoint(said)
+
+        async def publish(connection: Connection) -> None:
+            note = Note(f"Checkpoint created at step {said.step}", data={"model": name, **metrics})
+            if not await fine_tuning.note(connection, job.id, [note], book.claim.fence):
+                raise LostError("another trainer has the job")
+            await tuned_model.publish(
+                connection, job.id, Publication(name=name, path=path, bytes=size, step=said.step)
+            )
+            await fine_tuning.insert_checkpoint(connection, job.id, said.step, name, metrics)
+            for old in await fine_tuning.retire_checkpoints(connection, job.id, KEPT):
+                await tuned_model.delete(connection, old, job.project)
+
+        await book.write(publish)
+        await self._tell(book)
+
+    async def result(self, book: Book, folder: Path, done: report.Done) -> None:
+        """Offers the model in the transaction that ends the job. Raises OSError and LostError."""
+        job, owner = await self._about(book)
+        name = naming.model(job.model, owner, job.suffix, job.id)
+        path, size = await asyncio.to_thread(self._shelf.put, folder / done.adapter, job.id)
+        metrics = {**words.plain(done.metrics), "sha256": done.sha256, "steps": done.steps}
+
+        async def publish(connection: Connection) -> None:
+            await tuned_model.publish(
+                connection, job.id, Publication(name=name, path=path, bytes=size)
+            )
+            tokens = done.trained_tokens
+            ended = await fine_tuning.succeed(connection, book.claim, name, tokens, metrics)
+            if ended is None:
+                raise LostError("the job was moved while its model was published")
+            notes = [
+                Note(f"New fine-tuned model created: {name}", data={"model": name, "bytes": size}),
+                Note("The job has successfully completed", data=msgspec.to_builtins(metrics)),
+            ]
+            await fine_tuning.note(connection, job.id, notes, book.claim.fence)
+
+        await book.write(publish)
+        await self._tell(book)
+
+    async def _about(self, book: Book) -> tuple[Job, str]:
+        job = await book.job()
+
+        async def find(connection: Connection) -> str:
+            found = await project.find(connection, job.project)
+            return job.project if found is None else found.name
+
+        return job, await book.write(find)
+
+    async def _tell(self, book: Book) -> None:
+        await training.announce(book.link, training.MODELS)
+        await book.announce()
