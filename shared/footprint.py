@@ -47,9 +47,10 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes to take from the ledger, and why so many."""
 
     bytes: int
-    basis: Literal["estimated", "loaded", "measured"]
+    basis: Literal["estimated", "loaded", "measured", "grown"]
     """estimated: never measured here. loaded: measured, but it served too little to show its most,
-    so the estimated filling is added. measured: its peak, and room for its prompt cache."""
+    so the estimated filling is added. measured: its peak, and room for its prompt cache. grown: a
+    start with less ran out of memory."""
     estimated: int
     measured: int | None
     """The peak of the footprint that was used."""
@@ -63,11 +64,20 @@ def newer(known: Footprint | None, taken: Footprint) -> Footprint:
     return taken if taken.requests >= min(known.requests, SETTLED) else known
 
 
-def reserve(estimate: Estimate, footprint: Footprint | None) -> Reservation:
+def reserve(estimate: Estimate, footprint: Footprint | None, least: int = 0) -> Reservation:
     """The estimate, corrected by the footprint of an earlier load on the same kind of device.
 
-    A footprint of other weights is not used.
+    A footprint of other weights is not used. `least`: a start with fewer bytes ran out of memory,
+    of which a measurement after a start tells nothing.
     """
+    found = measured(estimate, footprint)
+    if found.bytes >= least:
+        return found
+    return msgspec.structs.replace(found, bytes=least, basis="grown")
+
+
+def measured(estimate: Estimate, footprint: Footprint | None) -> Reservation:
+    """As `reserve`, of starts that succeeded."""
     if footprint is None or footprint.weights != estimate.weights:
         return Reservation(
             bytes=estimate.total, basis="estimated", estimated=estimate.total, measured=None

@@ -84,7 +84,8 @@ async def size(settings: Settings, entry: Entry, device: Device, pool: Pool | No
     expected = expect(settings, entry)
     if expected is None:
         return 0
-    return reserve(expected, await known(pool, key_of(entry, device))).bytes
+    earlier, least = await known(pool, key_of(entry, device), expected)
+    return reserve(expected, earlier, least).bytes
 
 
 def key_of(entry: Entry, device: Device) -> Key:
@@ -100,8 +101,10 @@ async def make(
     model = entry.model
     expected = expect(settings, entry)
     key = key_of(entry, device)
-    earlier = None if expected is None else await known(pool, key)
-    bytes = 0 if expected is None else reserve(expected, earlier).bytes
+    earlier, least, bytes = None, 0, 0
+    if expected is not None:
+        earlier, least = await known(pool, key, expected)
+        bytes = reserve(expected, earlier, least).bytes
     granted = None
     if model.engine in GRANTED and expected is not None:
         granted = Reservation(
@@ -112,7 +115,9 @@ async def make(
         )
     engine = build(entry.name, model, settings, granted)
     defaults = dict(model.defaults)
-    return Resident(entry.name, engine, device, ledger, bytes, expected, key, defaults, earlier)
+    return Resident(
+        entry.name, engine, device, ledger, bytes, expected, key, defaults, earlier, least
+    )
 
 
 def expect(settings: Settings, entry: Entry) -> Estimate | None:
@@ -127,15 +132,16 @@ def expect(settings: Settings, entry: Entry) -> Estimate | None:
         return None
 
 
-async def known(pool: Pool | None, key: Key) -> Footprint | None:
-    """What an earlier load took on this kind of device."""
+async def known(pool: Pool | None, key: Key, expected: Estimate) -> tuple[Footprint | None, int]:
+    """What an earlier load took on this kind of device, and what was too little for one."""
     if pool is None:
-        return None
+        return None, 0
     try:
-        return await store.find(pool, key)
+        earlier = await store.find(pool, key)
+        return earlier, await store.find_shortfall(pool, key, expected.weights)
     except (psycopg.Error, PoolTimeout) as error:
         logger.warning("earlier measurements unknown", model=key.model, error=str(error))
-        return None
+        return None, 0
 
 
 def plan(entry: Entry, resident: Resident) -> Plan:

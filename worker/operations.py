@@ -87,7 +87,7 @@ class Operations:
         await self._watch.release(resident)
         state = self._runs.state
         if ran_out(error.message) and state.foreign <= foreign:
-            resident.grow(state.capacity)
+            await resident.grow(state.capacity, self._pool)
             self._watch.plan(resident)
         self._runs.post(LoadFailed(self._runs.now, resident.name, error.message))
 

@@ -18,7 +18,7 @@ from shared.store import footprint as store
 from worker import memory
 from worker.adapting import Adapting
 from worker.device import Device, DeviceFault, Lingering, Measured
-from worker.engines.base import Engine
+from worker.engines.base import Engine, Granted
 from worker.ledger import Ledger, Refused
 
 NEWEST = 0.1
@@ -53,6 +53,7 @@ class Resident:
         key: Key,
         defaults: dict[str, float | int],
         known: Footprint | None = None,
+        least: int = 0,
     ) -> None:
         self.name = name
         self.engine = engine
@@ -75,6 +76,8 @@ class Resident:
         """Held by the one request that may find out whether it was what broke the engine."""
         self._key = key
         self._known = known
+        self._least = least
+        """A start with fewer bytes ran out of memory; 0: none did."""
         self._device = device
         self._ledger = ledger
         self._pids: list[int] = []
@@ -99,6 +102,8 @@ class Resident:
         """
         self._reserve()
         self.loaded = self.peak = self.figure = None
+        if isinstance(self.engine, Granted):
+            self.engine.grant(self.reserved)
         began = time.monotonic()
         await self.engine.start()
         self._pids = self.engine.pids()
@@ -176,10 +181,19 @@ class Resident:
         self.reserved = max(self.reserved, bytes)
         self._ledger.settle(self.name, bytes, self.reserved - bytes)
 
-    def grow(self, most: int) -> None:
-        """Its start ran out of memory within its reservation: the next one gets more."""
+    async def grow(self, most: int, pool: Pool | None) -> None:
+        """Its start ran out of memory within its reservation: the next ones get more, which is kept
+        in PostgreSQL.
+        """
         self.reserved = max(self.reserved, min(most, int(self.reserved * LARGER)))
+        self._least = max(self._least, self.reserved - self.adapters)
         logger.warning("estimate was too small", model=self.name, reserved=self.reserved)
+        if pool is None or self.estimate is None:
+            return
+        try:
+            await store.record_shortfall(pool, self._key, self.estimate.weights, self._least)
+        except (psycopg.Error, PoolTimeout) as error:
+            logger.warning("shortfall not kept", model=self.name, error=str(error))
 
     def adapt(self, more: int) -> None:
         """Reserves so many bytes more for adapters, or fewer; the caller knows of their room."""
@@ -216,7 +230,7 @@ class Resident:
             requests=self.requests,
         )
         self._known = newer(self._known, taken)
-        self.reserved = reserve(self.estimate, self._known).bytes
+        self.reserved = reserve(self.estimate, self._known, self._least).bytes
         if pool is None:
             return
         try:

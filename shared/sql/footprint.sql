@@ -31,3 +31,23 @@ SET weights_bytes = excluded.weights_bytes,
 -- The newest counts, unless it served too little to replace one that showed its most.
 WHERE footprint.weights_bytes <> excluded.weights_bytes
    OR excluded.requests >= least(footprint.requests, %(settled)s);
+
+-- name: find_shortfall
+SELECT least_bytes
+FROM shortfall
+WHERE device = %(device)s
+  AND model = %(model)s
+  AND engine = %(engine)s
+  AND context = %(context)s
+  AND parallel = %(parallel)s
+  AND weights_bytes = %(weights)s;
+
+-- name: record_shortfall
+INSERT INTO shortfall (device, model, engine, context, parallel, weights_bytes, least_bytes)
+VALUES (
+    %(device)s, %(model)s, %(engine)s, %(context)s, %(parallel)s, %(weights)s, %(least)s
+)
+ON CONFLICT (device, model, engine, context, parallel) DO UPDATE
+SET weights_bytes = excluded.weights_bytes,
+    least_bytes = excluded.least_bytes,
+    noted_at = now();

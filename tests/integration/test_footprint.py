@@ -71,3 +71,15 @@ async def test_the_newest_counts_unless_it_showed_less(pool: Pool) -> None:
     assert await kept(pool) == (340, SETTLED)
     await footprint.record(pool, KEY, seen(900, 0, weights=500))
     assert await kept(pool) == (900, 0)
+
+
+async def test_what_was_too_little_is_kept_for_these_weights(pool: Pool) -> None:
+    assert await footprint.find_shortfall(pool, KEY, 100) == 0
+    await footprint.record_shortfall(pool, KEY, 100, 500)
+    assert await footprint.find_shortfall(pool, KEY, 100) == 500
+    assert await footprint.find_shortfall(pool, KEY, 101) == 0
+    other = msgspec.structs.replace(KEY, context=8192)
+    assert await footprint.find_shortfall(pool, other, 100) == 0
+    await footprint.record_shortfall(pool, KEY, 101, 400)
+    assert await footprint.find_shortfall(pool, KEY, 101) == 400
+    assert await footprint.find_shortfall(pool, KEY, 100) == 0

@@ -21,7 +21,7 @@ WITHIN = 60
 TABLES = {
     *("alembic_version", "api_key", "app_user", "audit", "budget", "footprint", "membership"),
     *("blob", "file", "upload"),
-    *("model_price", "organisation", "project", "usage_event", "usage_event_default"),
+    *("shortfall", "model_price", "organisation", "project", "usage_event", "usage_event_default"),
     *("usage_hourly", "semantic_answer", "semantic_neighbour", "semantic_trial"),
     *("fine_tuning_job", "fine_tuning_event", "fine_tuning_checkpoint"),
     *("tuned_model", "model_alias"),

@@ -18,6 +18,7 @@ from shared.settings import Model, Settings
 from tests.bench import gpu_check
 from tests.fakes import vllm_server
 from tests.fakes.nvml.card import FakeNvml
+from tests.hub import command_line
 from tests.unit.shared.weights.configs import MODELS
 from tests.unit.worker.engines.recorder import Recorder
 from worker.engines.base import EngineLost, Generation, Reservation
@@ -66,6 +67,26 @@ async def test_nothing_is_sent_to_a_sleeper(vllm: Vllm) -> None:
     sink = Recorder()
     usage = await vllm.generate(ASKED, sink)
     assert (sink.texts, sink.reasons, usage.completion) == (["one"], ["stop"], 1)
+
+
+async def test_a_start_gets_what_was_granted_last(vllm: Vllm) -> None:
+    assert share(vllm) == "0.2500"
+    vllm.grant(6 * GIB)
+    assert share(vllm) == "0.2500"
+    await vllm.stop()
+    await vllm.start()
+    assert share(vllm) == "0.3750"
+    vllm.grant(GIB // 2)
+    await vllm.stop()
+    await vllm.start()
+    assert float(share(vllm)) >= 1 / 16, "no less than its cache of keys and values"
+
+
+def share(vllm: Vllm) -> str:
+    """Of its card, as its command line says."""
+    words = [command_line(pid).split() for pid in vllm.pids()]
+    flag = "--gpu-memory-utilization"
+    return next(said[said.index(flag) + 1] for said in words if flag in said)
 
 
 async def test_a_sleeper_that_dies_is_noticed(vllm: Vllm) -> None:

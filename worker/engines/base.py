@@ -134,6 +134,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Granted(Protocol):
+    """An Engine that is told before a start what it may take of its device."""
+
+    def grant(self, bytes: int) -> None:
+        """All in all, from its next start on."""
+
+
+@runtime_checkable
 class Successive(Protocol):
     """An Engine that begins a new process for new adapters: several are as dear as one."""
 

@@ -71,6 +71,9 @@ class Transformers:
     def progress(self) -> LoadProgress | None:
         return self._server.progress()
 
+    def grant(self, bytes: int) -> None:
+        self._server.grant(bytes)
+
     async def start(self) -> None:
         if not self._server.running:
             self._adapters.clear()

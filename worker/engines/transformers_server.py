@@ -96,6 +96,10 @@ class TransformersServer:
         """Returns as soon as it is not running any more."""
         await self._over.wait()
 
+    def grant(self, bytes: int) -> None:
+        if self._reservation is not None:
+            self._reservation = msgspec.structs.replace(self._reservation, granted=bytes)
+
     async def start(self) -> None:
         """Raises EngineFailed with the child's last words."""
         if self.running:

@@ -67,6 +67,9 @@ class Vllm:
     def progress(self) -> LoadProgress | None:
         return self._server.progress()
 
+    def grant(self, bytes: int) -> None:
+        self._server.grant(bytes)
+
     async def start(self) -> None:
         if not self._server.running:
             self._adapters.clear()

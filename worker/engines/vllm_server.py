@@ -113,6 +113,11 @@ class VllmServer:
         """Returns as soon as it is not running any more."""
         await self._over.wait()
 
+    def grant(self, bytes: int) -> None:
+        if (given := self._reservation) is not None:
+            # Of a cache that is not full yet, not all may show in what was measured.
+            self._reservation = msgspec.structs.replace(given, granted=max(bytes, given.kv + 1))
+
     async def start(self) -> None:
         """Raises EngineFailed with the child's last words."""
         if self.running:

@@ -65,3 +65,11 @@ def test_the_footprint_to_go_by_is_the_newest_that_showed_its_most() -> None:
     assert newer(full, first) == full
     assert newer(full, footprint(200, 280, SETTLED)).peak == 280
     assert newer(full, footprint(500, 510, 0, weights=7)).weights == 7
+
+
+def test_no_less_than_what_was_too_little() -> None:
+    seen = footprint(900, 950, SETTLED)
+    before = reserve(ESTIMATE, seen)
+    assert reserve(ESTIMATE, seen, before.bytes) == before
+    grown = reserve(ESTIMATE, seen, before.bytes + 1)
+    assert (grown.bytes, grown.basis) == (before.bytes + 1, "grown")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.estimate import Estimate
 from shared.footprint import Key
 from tests.unit.worker.scripted import Scripted
 from worker.cpu import CpuDevice
@@ -21,6 +22,21 @@ def books() -> Ledger:
 def model(books: Ledger) -> Resident:
     key = Key("cpu", "m", "llamacpp", 1, 1)
     return Resident("m", Scripted(), CpuDevice(), books, 500, None, key, {})
+
+
+def estimate(weights: int) -> Estimate:
+    """All of it weights."""
+    return Estimate(
+        engine="vllm",
+        device="cuda",
+        context=1,
+        parallel=1,
+        weights=weights,
+        kv_cache=0,
+        activations=0,
+        logits=0,
+        runtime=0,
+    )
 
 
 def booked(books: Ledger) -> tuple[int, int | None]:
@@ -67,12 +83,42 @@ async def test_without_room_in_the_books_nothing_is_started(books: Ledger, model
 
 
 async def test_a_reservation_that_was_too_small_grows_up_to_the_device(model: Resident) -> None:
-    model.grow(BOOKS)
-    assert model.reserved == 550
-    model.grow(560)
-    assert model.reserved == 560
-    model.grow(100)
-    assert model.reserved == 560
+    for most, reserved in ((BOOKS, 550), (560, 560), (100, 560)):
+        await model.grow(most, None)
+        assert model.reserved == reserved
+
+
+class Told(Scripted):
+    """An engine that is told what it may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.granted: list[int] = []
+
+    def grant(self, bytes: int) -> None:
+        self.granted.append(bytes)
+
+
+async def test_each_start_is_told_what_the_books_say_then(books: Ledger) -> None:
+    """Also after one that ran out of memory, whatever the next one was measured to take."""
+    engine = Told()
+    model = Resident(
+        "m", engine, CpuDevice(), books, 500, estimate(500), Key("cpu", "m", "vllm", 1, 1), {}
+    )
+    await model.load()
+    model.settle(Measured(600, "pss"))
+    await model.remember(None)
+    await model.stop(None)
+    await model.load()
+    assert engine.granted == [500, 612]
+    await model.stop(None)
+    await model.grow(BOOKS, None)
+    await model.load()
+    model.settle(Measured(400, "pss"))
+    await model.remember(None)
+    await model.stop(None)
+    await model.load()
+    assert engine.granted[2:] == [673, 673]
 
 
 @pytest.mark.parametrize(
