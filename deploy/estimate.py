@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from shared.catalog import Catalog
-from shared.errors import ModelNotFound
 from shared.estimate import Estimate, estimate
 from shared.fit import MOST_PARALLEL, Fit, fit
 from shared.load import Load, load_of, weights_path
@@ -48,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def main(settings: Settings, options: argparse.Namespace) -> int:
     try:
         report = make(settings, options)
-    except (WeightsError, ModelNotFound, ValueError) as error:
+    except (WeightsError, ValueError) as error:
         print(f"aihub models estimate: {error}", file=sys.stderr)
         return 1
     if options.json:
@@ -89,16 +88,16 @@ def make(settings: Settings, options: argparse.Namespace) -> Report:
 def asked(settings: Settings, options: argparse.Namespace) -> tuple[Path, Load | None]:
     """The files that NAME stands for, a catalog entry's or a path; the load of a catalog entry."""
     path = Path(options.name).expanduser()
-    try:
-        entry = Catalog(settings.models).find(options.name)
-    except ModelNotFound:
+    catalog = Catalog(settings.models)
+    if options.name not in catalog:
         if not path.exists():
             known = ", ".join(settings.models)
             raise WeightsError(
                 f"{options.name!r} is neither a model of the settings ({known}), nor a GGUF file,"
                 " nor a Hugging Face folder on this machine."
-            ) from None
+            )
         return path, None
+    entry = catalog.find(options.name)
     return weights_path(entry.name, entry.model, settings), load_of(entry.model, settings)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy import model_store
 from shared.catalog import Catalog, Entry
 from shared.redact import redact
-from shared.settings import Settings
+from shared.settings import Model, Settings
 
 
 def main(settings: Settings, options: argparse.Namespace) -> int:
@@ -41,24 +41,36 @@ def rows(settings: Settings, states: Mapping[str, str] | None = None) -> Iterato
     wide = max((len(state) for state in (states or {}).values()), default=5)
     state = "" if states is None else f"  {'state':<{wide}}"
     yield f"{'name':<{width}}  {'engine':<8}  {'kind':<9}  {'lane':<6}{state}  where"
-    for entry in Catalog(settings.models):
+    catalog = Catalog(settings.models)
+    for entry in catalog:
         model = entry.model
         state = "" if states is None else f"  {states.get(entry.name, ''):<{wide}}"
         yield (
             f"{entry.name:<{width}}  {model.engine:<8}  {model.kind:<9}  {model.lane:<6}"
             f"{state}  {where(settings, entry)}"
         )
+    for name, model in catalog.servers.items():
+        state = "" if states is None else f"  {'':<{wide}}"
+        yield (
+            f"{name:<{width}}  {model.engine:<8}  {'all':<9}  {model.lane:<6}"
+            f"{state}  every model of {shown(model)}"
+        )
 
 
 def where(settings: Settings, entry: Entry) -> str:
     path = file(settings, entry)
     if path is None:
-        return f"{redact('url', entry.model.url)} as {entry.model.upstream_model or entry.name}"
+        return f"{shown(entry.model)} as {entry.model.upstream_model or entry.name}"
     if not path.is_file():
         if fetchable(entry):
             return f"{path} (missing: `aihub models --fetch`, or `aihub up`)"
         return f"{path} (missing: put it there, or correct models.{entry.name}.file)"
     return f"{path} ({path.stat().st_size / 1e6:.0f} MB)"
+
+
+def shown(model: Model) -> str:
+    """Where a server is, without what is secret."""
+    return redact("url", model.url) if model.url else "the Ollama server of this machine"
 
 
 def fetchable(entry: Entry) -> bool:

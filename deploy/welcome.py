@@ -6,6 +6,7 @@ import shlex
 
 from deploy import models
 from deploy.key import Key
+from shared.catalog import Catalog
 from shared.settings import Settings
 
 VARIABLE = "AIHUB_ADMIN_KEY"
@@ -23,7 +24,7 @@ def base_url(settings: Settings) -> str:
 
 def compose(settings: Settings, key: Key) -> str:
     url = base_url(settings)
-    model = next((name for name, m in settings.models.items() if m.kind == "chat"), None)
+    model = next((e.name for e in Catalog(settings.models) if e.model.kind == "chat"), None)
     parts = [f"base_url   {url}", f"key        {describe(key)}"]
     parts.append(f"models     {', '.join(settings.models)}")
     parts += [f"missing    {name}: {path}" for name, path in models.absent(settings)]

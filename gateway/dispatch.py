@@ -13,6 +13,7 @@ import hiredis
 
 from gateway.calls import Calls
 from gateway.line import Line
+from gateway.offers import Offers
 from gateway.orders import Orders
 from gateway.record import Record
 from gateway.recovery import Recovery
@@ -23,7 +24,13 @@ from gateway.waiting import retry_after
 from shared import ids, keys, log, queue
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock, SystemClock
-from shared.errors import ClientClosed, ModelUnavailable, QueueFull, QueueUnavailable, ShuttingDown
+from shared.errors import (
+    ClientClosed,
+    ModelUnavailable,
+    QueueFull,
+    QueueUnavailable,
+    ShuttingDown,
+)
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
@@ -53,7 +60,8 @@ class Dispatch:
         self._stopping = False
         self._hurried = False
         self._idle = asyncio.Event()
-        self._sightings = Sightings(self._link, self._clock)
+        self._offers = Offers(catalog, self._replies, self._clock)
+        self._sightings = Sightings(self._link, self._clock, self._offers.take)
         self._calls = Calls(self._sightings, self._clock)
         self.orders = Orders(self._link, self._sightings, self._clock)
         self._recovery = Recovery(
@@ -160,6 +168,7 @@ class Dispatch:
                 retry_after=self._retry_after(entry, placed.waiting),
             )
         reply.placed = reply.ahead = placed.waiting
+        reply.queued = True
         return reply
 
     def close(self, reply: Reply) -> None:
@@ -201,7 +210,7 @@ class Dispatch:
         return known
 
     def _refuse_unserved(self, entry: Entry) -> None:
-        if self._sightings.gone(entry.model.lane):
+        if self._sightings.gone(entry.model.lane) or self._offers.unserved(entry):
             raise ModelUnavailable(
                 f"No worker serves {entry.name!r} (lane {entry.model.lane!r}) right now.",
                 param="model",

@@ -16,6 +16,7 @@ from shared.errors import (
     EngineFailed,
     HubError,
     InvalidValue,
+    ModelNotFound,
     ModelUnavailable,
     QueueUnavailable,
     RequestTimeout,
@@ -195,6 +196,8 @@ class Orders:
             if found is None:
                 return
             worker = decode_state(found)
+            if entry.base not in worker.models:
+                raise ModelNotFound(f"{entry.base!r} is not there any more.", param="model")
             if worker.at_ms > said:
                 said = worker.at_ms
                 yield Obeyed(worker, worker.models[entry.base], worker.at_ms, obeyed.before)

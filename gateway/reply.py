@@ -56,6 +56,8 @@ class Reply:
         self.texts: dict[int, list[str]] = {}
         self.finished: dict[int, Usage] = {}
         self.broken = False
+        self.queued = False
+        """Its job waits where a worker finds it, or was taken already."""
         self.ended = False
         """The last item was delivered."""
         self.job_over = False

@@ -138,7 +138,8 @@ def stand_in(
     if state is not None and state != "failed":
         return None
     for name in entry.model.fallbacks:
-        other = catalog.find(name)
+        if name not in catalog or (other := catalog.find(name)).model.kind != entry.model.kind:
+            continue
         if states.get(other.base) not in (None, "failed") and permits(other):
             why = "failed" if state == "failed" else "has no worker"
             return Route(other, f"{other.name}; {entry.name} {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shared import keys
@@ -16,15 +17,24 @@ LANE_GONE = 15.0
 BEST_FIRST: tuple[ModelState, ...] = ("ready", "loading", "asleep", "draining", "absent", "failed")
 
 
+def ignore(_: list[WorkerState]) -> None:
+    """What workers offer is nothing new."""
+
+
 class Seen(NamedTuple):
     at: float
     workers: list[WorkerState]
 
 
 class Sightings:
-    def __init__(self, link: Link, clock: Clock) -> None:
+    """`heard` gets the fresh workers after every look."""
+
+    def __init__(
+        self, link: Link, clock: Clock, heard: Callable[[list[WorkerState]], None] = ignore
+    ) -> None:
         self._link = link
         self._clock = clock
+        self._heard = heard
         self._lanes: dict[str, Seen] = {}
         self._next: asyncio.Future[None] | None = None
         """The look that begins when the one under way is over."""
@@ -43,6 +53,10 @@ class Sightings:
 
     async def look(self) -> None:
         """Reads every heartbeat; raises Lost or HiredisError."""
+        await self._read()
+        self._heard(self.workers())
+
+    async def _read(self) -> None:
         since = self._clock.wall_ms() - keys.WORKER_MS
         names = await self._link.call("ZRANGE", keys.WORKERS, since, "+inf", "BYSCORE")
         if not names:
@@ -84,12 +98,17 @@ class Sightings:
     def missing(self, catalog: Catalog) -> dict[str, str]:
         """What workers and models lack to answer, by name; empty when one model can."""
         lanes = {worker.lane for worker in self.workers()}
-        wanted = {entry.model.lane for entry in catalog}
-        if unserved := wanted - lanes:
+        if unserved := catalog.lanes() - lanes:
             return {f"worker {lane}": "not running" for lane in sorted(unserved)}
-        states = self.states().values()
-        if all(state == "failed" for state in states):
+        offered = {entry.name for entry in catalog if entry.server}
+        states = self.states()
+        ours = [state for name, state in states.items() if name not in offered]
+        theirs = [state for name, state in states.items() if name in offered]
+        if catalog.servers and (not ours or any(state != "failed" for state in theirs)):
+            # What is read from a file is waited for; a server that is away lacks nothing of ours.
+            return {"models": "still loading"} if "loading" in ours and "ready" not in ours else {}
+        if all(state == "failed" for state in ours):
             return {"models": "none could be started"}
-        if all(state in ("loading", "failed") for state in states):
+        if all(state in ("loading", "failed") for state in ours):
             return {"models": "still loading"}
         return {}

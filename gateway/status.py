@@ -31,6 +31,7 @@ def status(
     """Everything, or what concerns one base model. `lines` are by model; `now_ms` is ours."""
     found = [worker_status(w, now_ms, only) for w in sorted(workers, key=lambda w: w.name)]
     lanes = {worker.lane for worker in found}
+    having = {(worker.lane, model.model) for worker in found for model in worker.models}
     shown = [worker for worker in found if only is None or worker.models]
     return Status(
         workers=shown,
@@ -41,7 +42,11 @@ def status(
         unserved=[
             entry.name
             for entry in catalog
-            if entry.model.lane not in lanes and only in (None, entry.name)
+            if only in (None, entry.name)
+            and (
+                entry.model.lane not in lanes
+                or (entry.server and (entry.model.lane, entry.name) not in having)
+            )
         ],
     )
 

@@ -1,17 +1,22 @@
-"""The models the hub serves, by name and alias, and the adapters on them, which come and go.
+"""The models the hub serves, by name and alias; adapters and servers' models come and go.
 
 Pure: built from the settings; whoever learns of an adapter that the settings do not list tells it
-to `adapt` and `forget`.
+to `adapt` and `forget`, and what a server offers by itself to `learn`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from shared.errors import ModelNotFound
+from msgspec.structs import replace
+
+from shared.errors import ModelNotFound, ModelUnavailable
+from shared.offers import LATEST, MOST, NAME, expand, spell, table_of
 from shared.settings import PREFIX, Model, SettingsError, check_names
+from shared.settings_check import ANY
+from shared.wire.node import Offered
 from shared.wire.task import Adapter
 
 MOST_ADAPTERS = 10_000
@@ -38,6 +43,10 @@ class Entry(NamedTuple):
     owner: str | None = None
     """The project whose keys may use it; None: everybody's."""
     canary: Canary | None = None
+    server: str = ""
+    """The table that stands for it, where a server offers it by itself."""
+    digest: str = ""
+    """Of a server's model: changes with its weights."""
 
     def drawn(self, number: float) -> Entry:
         """The entry that answers one request, which has drawn a `number` from 0 to below 1."""
@@ -52,7 +61,14 @@ class Catalog:
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         check_names(models)
-        self._entries = {name: Entry(name, model, name) for name, model in models.items()}
+        self.servers = {name: model for name, model in models.items() if ANY in name}
+        """The tables that stand for all models of a server."""
+        self._offered: dict[str, tuple[Offered, ...]] = {}
+        self._entries = {
+            name: Entry(name, model, name)
+            for name, model in models.items()
+            if name not in self.servers
+        }
         self._names = dict(self._entries)
         self._adapters: dict[str, Entry] = {}
         for entry in self._entries.values():
@@ -62,18 +78,12 @@ class Catalog:
             for name, path in entry.model.adapters.items():
                 self.adapt(entry.name, name, path)
         self._listed = frozenset(self._adapters)
-        for entry in self._entries.values():
-            for fallback in entry.model.fallbacks:
-                if fallback not in self._names:
-                    raise SettingsError(f"models.{entry.name}.fallbacks: no model {fallback!r}")
-                if self._names[fallback].model.kind != entry.model.kind:
-                    raise SettingsError(
-                        f"models.{entry.name}.fallbacks: {fallback!r} is of another kind"
-                    )
+        for name, model in models.items():
+            self._check_fallbacks(name, model)
 
     def __iter__(self) -> Iterator[Entry]:
         """The base models: those that have an engine of their own."""
-        return iter(self._entries.values())
+        return iter(list(self._entries.values()))
 
     def __contains__(self, name: str) -> bool:
         """Whether it is the name or the alias of a model, or the name of an adapter."""
@@ -84,18 +94,80 @@ class Catalog:
         return chain(list(self._entries.values()), list(self._adapters.values()))
 
     def find(self, name: str) -> Entry:
-        """The model behind a name or alias; raises ModelNotFound."""
+        """The model behind a name or alias; raises ModelNotFound.
+
+        ModelUnavailable: a server may have it that has not told yet what it has.
+        """
         try:
             return self._names[name]
         except KeyError:
             raise self.unknown(name) from None
 
-    def unknown(self, name: str) -> ModelNotFound:
+    def unknown(self, name: str) -> ModelNotFound | ModelUnavailable:
         """What is said of a name that nobody has."""
-        return ModelNotFound(
-            f"The model {name!r} does not exist. GET /v1/models lists those that do.",
-            param="model",
+        known = "GET /v1/models lists those that do."
+        server = table_of(name, self.servers)
+        if server is not None and server not in self._offered:
+            return ModelUnavailable(
+                f"What the server of the models {server!r} has is not known yet.",
+                param="model",
+                retry_after=5,
+            )
+        if server is not None:
+            known = f"The server of {server!r} has none of that name now. {known}"
+        return ModelNotFound(f"The model {name!r} does not exist. {known}", param="model")
+
+    def may_find(self, name: str) -> bool:
+        """Whether it is the name of a model, or could be of one that a server offers later."""
+        return (
+            name in self._names or name in self.servers or table_of(name, self.servers) is not None
         )
+
+    def learn(self, server: str, offered: Sequence[Offered]) -> None:
+        """Offer just these models of a server, and no others of it any more.
+
+        Left out are names that cannot be or are taken, and what is beyond MOST. Others of the
+        same table keep their place, so that one more does not push out another.
+        """
+        if self._offered.get(server) == (told := tuple(offered)):
+            return
+        self._offered[server] = told
+        before = {e.name: e for e in self._entries.values() if e.server == server}
+        wanted = {spell(server, one.name): one for one in told if NAME.fullmatch(one.name)}
+        free = [name for name in wanted if self._is_free(name, server)]
+        kept = sorted(free, key=lambda name: (name not in before, name))[:MOST]
+        for entry in before.values():
+            self._remove(entry)
+        # Those with an alias come last: it takes no name that is a model's own.
+        for name in sorted(kept, key=lambda name: wanted[name].name.endswith(LATEST)):
+            self._add(server, name, wanted[name])
+
+    def _is_free(self, name: str, server: str) -> bool:
+        known = self._names.get(name)
+        return table_of(name, self.servers) == server and (known is None or known.server == server)
+
+    def _add(self, server: str, name: str, offered: Offered) -> None:
+        model = expand(server, self.servers[server], offered)
+        aliases = tuple(
+            a for a in model.aliases if a not in self._names and self._is_free(a, server)
+        )
+        model = replace(model, aliases=aliases)
+        entry = Entry(name, model, name, server=server, digest=offered.digest)
+        self._entries[name] = entry
+        self._names |= dict.fromkeys((name, *aliases), entry)
+
+    def _remove(self, entry: Entry) -> None:
+        del self._entries[entry.name]
+        for name in (entry.name, *entry.model.aliases):
+            del self._names[name]
+
+    def _check_fallbacks(self, name: str, model: Model) -> None:
+        for fallback in model.fallbacks:
+            if not self.may_find(fallback) or fallback in self.servers:
+                raise SettingsError(f"models.{name}.fallbacks: no model {fallback!r}")
+            known = self._names.get(fallback)
+            if known is not None and name not in self.servers and known.model.kind != model.kind:
+                raise SettingsError(f"models.{name}.fallbacks: {fallback!r} is of another kind")
 
     def adapt(
         self, base: str, name: str, path: str, version: int = 1, owner: str | None = None
@@ -143,15 +215,20 @@ class Catalog:
         if self._adapters.pop(name, None) is not None:
             del self._names[name]
 
+    def lanes(self) -> set[str]:
+        """Those that need a worker."""
+        models = [entry.model for entry in self._entries.values()]
+        return {model.lane for model in (*models, *self.servers.values())}
+
     def lane(self, lane: str) -> list[Entry]:
         """The base models one worker serves."""
         return [entry for entry in self._entries.values() if entry.model.lane == lane]
 
     def served(self, lane: str) -> list[Entry]:
-        """The models of a worker about to start; raises SettingsError when there are none."""
+        """The models of a worker about to start; raises SettingsError when nothing is its own."""
         found = self.lane(lane)
-        if not found:
-            lanes = ", ".join(sorted({entry.model.lane for entry in self._entries.values()}))
+        if lane not in self.lanes():
+            lanes = ", ".join(sorted(self.lanes()))
             raise SettingsError(
                 f"lane, or {PREFIX}LANE: no model is in lane {lane!r}."
                 f" Lanes of the models: {lanes}."

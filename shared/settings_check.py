@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from msgspec.structs import fields
+
 from shared.redact import redact
 from shared.size import parse_size
 from shared.vllm import OURS, RANKS
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from shared.settings import Model, Settings
 
 PREFIX = "AIHUB_"
+ANY = "*"
+"""In the name of a table: it stands for every model of a server."""
 DEVICE = re.compile(r"cpu|cpu:\d+|cuda:\d+")
 NEEDED = {
     "llamacpp": ("file",),
@@ -23,6 +27,8 @@ NEEDED = {
     "vllm": ("weights", "python"),
     "transformers": ("weights", "python"),
 }
+PER_MODEL = ("kind", "upstream_model", "aliases", "pin", "adapters")
+"""What every model of a server has of its own."""
 RANGES = (
     ("context", 16, 10_000_000),
     ("parallel", 1, 1024),
@@ -142,6 +148,8 @@ def check_admin_key(key: str | None) -> None:
 def check_model(name: str, model: Model) -> None:
     if not name.strip():
         raise SettingsError("models: a model's name is empty")
+    if ANY in name:
+        check_server(name, model)
     for needed in NEEDED.get(model.engine, ()):
         if not getattr(model, needed):
             raise SettingsError(f"models.{name}.{needed}: engine {model.engine!r} needs it")
@@ -159,6 +167,23 @@ def check_model(name: str, model: Model) -> None:
             )
     if model.engine == "vllm":
         check_vllm(name, model)
+
+
+def check_server(name: str, model: Model) -> None:
+    if model.engine != "ollama":
+        raise SettingsError(
+            f"models.{name}.engine: {ANY!r} stands for the models of a server, which engine"
+            " 'ollama' can list. Give other models a table each, without it."
+        )
+    if name.count(ANY) > 1:
+        raise SettingsError(f"models.{name}: one {ANY!r} stands for the server's own name")
+    defaults = {field.name: field.default for field in fields(model)}
+    for key in PER_MODEL:
+        if getattr(model, key) not in (defaults[key], {}):
+            raise SettingsError(
+                f"models.{name}.{key}: each model of the server has its own. One that is to have"
+                " another gets a table without a '*'."
+            )
 
 
 def check_vllm(name: str, model: Model) -> None:

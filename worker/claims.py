@@ -11,6 +11,7 @@ from shared import keys, log, queue
 from shared.errors import HubError
 from shared.queue import Claimed
 from shared.resp import Link, Lost
+from worker.effect import gone
 from worker.line import Lines
 from worker.loop import Loop
 from worker.places import NO_RUN, Grant, PassedOn
@@ -83,12 +84,16 @@ class Claims:
         except (Lost, hiredis.HiredisError) as error:
             logger.warning("cannot claim", error=str(error))
         for job in claimed:
-            self._begin(job, self._loop.grant(self._lines.models[job.queue]), None)
+            model = self._lines.models.get(job.queue)
+            if model is None:
+                self._begin(job, Grant(job.task.model, NO_RUN), gone(job.task.model))
+            else:
+                self._begin(job, self._loop.grant(model), None)
         for name, count in places.items():
-            self._lines.admitted[name] -= count
+            self._lines.fill(name, count)
             left = count - sum(job.queue == name for job in claimed)
-            if left:
-                self._loop.give_back(self._lines.models[name], left)
+            if left and (model := self._lines.models.get(name)) is not None:
+                self._loop.give_back(model, left)
 
     async def _turn_away(self, model: str, error: HubError, *, elsewhere: bool) -> None:
         if elsewhere and await self._pass_on(model):

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker.effect import Code, Effect, Evict, Hold, Keep, Refuse
+from worker import reason
+from worker.effect import Code, Effect, Evict, Forget, Hold, Keep, Refuse
 from worker.residency import Cause, Device, Leaving, Slot, State, Swap, gib, gives, held_bytes
 from worker.room import Room
 
@@ -116,6 +117,24 @@ class Draft:
             self.update(model, cause="asked")
         elif slot.state == "loading":
             self.update(model, keep=0.0)
+
+    def withdraw(self, model: str) -> None:
+        """Whoever is served is served to the end, and nobody after."""
+        self.update(model, gone=True, pinned=False, asked=None, counted=0)
+        slot = self.slots[model]
+        if slot.state in ("ready", "asleep"):
+            self.drain(model, "stop", "gone", reason.gone(model))
+        elif slot.state == "draining" and not slot.dead:
+            self.update(model, leaving="stop", cause="gone")
+
+    def forget_gone(self, model: str) -> None:
+        del self.slots[model]
+        self.swaps = tuple(
+            replace(swap, victims=tuple(v for v in swap.victims if v != model))
+            for swap in self.swaps
+            if swap.model != model
+        )
+        self.effects.append(Forget(model))
 
     @property
     def coming(self) -> int:

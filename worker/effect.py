@@ -6,11 +6,13 @@ from typing import Literal
 
 import msgspec
 
+from shared.errors import HubError, InvalidValue, ModelNotFound, ModelUnavailable
 from shared.wire.task import Class
+from worker import reason
 from worker.residency import Cause
 from worker.room import Room
 
-Code = Literal["too_large", "failed", "expired", "pinned_over_budget"]
+Code = Literal["too_large", "failed", "expired", "pinned_over_budget", "gone"]
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
@@ -91,4 +93,28 @@ class Hold(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
-Effect = Load | Wake | Evict | Keep | Sleep | Stop | Admit | Refuse | Hold
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """The model was withdrawn, and nothing of it is left; no answer."""
+
+    model: str
+
+
+Effect = Load | Wake | Evict | Keep | Sleep | Stop | Admit | Refuse | Hold | Forget
+
+ERRORS: dict[Code, type[HubError]] = {
+    "too_large": InvalidValue,
+    "pinned_over_budget": InvalidValue,
+    "gone": ModelNotFound,
+}
+"""Of refusals that asking again later will not change."""
+
+
+def error(refuse: Refuse) -> HubError:
+    """What those are told who are refused."""
+    kind = ERRORS.get(refuse.code, ModelUnavailable)
+    return kind(refuse.why, param="model", retry_after=refuse.retry_after)
+
+
+def gone(model: str) -> ModelNotFound:
+    """What those are told who come for a model that was forgotten."""
+    return ModelNotFound(reason.gone(model), param="model")

@@ -151,7 +151,7 @@ def plan(entry: Entry, resident: Resident) -> Plan:
         size=resident.reserved,
         load_seconds=START_SECONDS.get(model.engine, 0.1) + resident.reserved / READ_RATE,
         places=model.parallel,
-        keep_alive=FOR_EVER if elsewhere else model.keep_alive,
+        keep_alive=FOR_EVER if elsewhere and not entry.server else model.keep_alive,
         can_sleep=resident.engine.can_sleep,
         host_size=resident.estimate.weights if resident.estimate is not None else 0,
         wake_seconds=1.0,

@@ -29,6 +29,7 @@ from shared.wire.event import Cancel, Order, Position, Resend, decode_control
 from worker.arq_redis import arq_settings
 from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
+from worker.effect import gone
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
 from worker.loop import Loop
@@ -37,6 +38,7 @@ from worker.places import Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
+from worker.servers import Servers
 from worker.siblings import Siblings
 
 POLL_SECONDS = 1
@@ -59,6 +61,7 @@ class Lane(Worker):
         report: Report,
         clock: Clock | None = None,
         share: Share = ALL,
+        servers: Servers | None = None,
     ) -> None:
         self.name = ids.process("wk")
         self.lane = settings.lane
@@ -70,7 +73,7 @@ class Lane(Worker):
             redis_settings=arq_settings(settings.redis),
             job_serializer=queue.serialize,
             job_deserializer=queue.deserialize,
-            max_jobs=sum(entry.model.parallel for entry in entries),
+            max_jobs=max(1, sum(entry.model.parallel for entry in entries)),
             health_check_interval=5,
             handle_signals=False,
         )
@@ -91,6 +94,7 @@ class Lane(Worker):
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
         self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
         self._orders = Orders(self._link, loop, report, self._clock)
+        self._servers = servers
 
     def request_stop(self) -> None:
         """Hands running jobs back to the queue and makes `main` return."""
@@ -107,7 +111,7 @@ class Lane(Worker):
             default_queue_name=self.queue_name,
         )
         found = await self._presence.take_over(self._report, list(self._lines.models))
-        self._lines.mind(self._loop.residents if found.alone else found.models)
+        self._lines.inherit(None if found.alone else found.models)
         await self._presence.register()
         pinned, preload = await self._custody.begin(found.models)
         self._loop.open(self, preload, pinned)
@@ -118,6 +122,8 @@ class Lane(Worker):
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
             asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
         ]
+        if self._servers is not None:
+            loops.append(asyncio.create_task(self._servers.run(), name="servers"))
         logger.info(
             "lane open", lane=self.lane, worker=self.name, models=list(self._loop.residents)
         )
@@ -171,6 +177,16 @@ class Lane(Worker):
 
     def refuse(self, model: str, error: HubError, *, elsewhere: bool) -> None:
         self._claims.refuse(model, error, elsewhere=elsewhere)
+
+    def offer(self, model: str) -> None:
+        self._lines.open(model)
+        self.changed()
+
+    def forget(self, model: str) -> None:
+        """Who asked for it in its last moment is told."""
+        self._lines.close(model)
+        self._claims.refuse(model, gone(model), elsewhere=False)
+        self.changed()
 
     def changed(self) -> None:
         """Others hear at once what state a model is in."""

@@ -7,7 +7,7 @@ and both serve what both have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from shared import keys, queue
 from shared.clock import Clock
@@ -29,6 +29,32 @@ class Lines:
         self._called: dict[str, int] = {}
         """The number of the last call for each queue that was not empty since."""
         self._calls = 0
+        self._inherited: Collection[str] | None = ()
+
+    def open(self, model: str) -> None:
+        """Its line can be looked at, and is, if it is this worker's from before."""
+        self.models[keys.queue(model)] = model
+        self.admitted.setdefault(keys.queue(model), 0)
+        if self._inherited is None or model in self._inherited:
+            self.mind([model])
+
+    def inherit(self, models: Collection[str] | None) -> None:
+        """Counts the lines of these, which a predecessor minded; None: nobody else minds any."""
+        self._inherited = models
+        self.mind(self.models.values() if models is None else models)
+
+    def close(self, model: str) -> None:
+        name = keys.queue(model)
+        self._called.pop(name, None)
+        self.models.pop(name, None)
+        if not self.admitted.get(name):
+            self.admitted.pop(name, None)
+
+    def fill(self, name: str, count: int) -> None:
+        """So many of the places given to a queue are taken, or given back."""
+        self.admitted[name] -= count
+        if name not in self.models:
+            del self.admitted[name]
 
     def arrived(self, name: str) -> None:
         """Somebody waits on a queue, and this worker is to see to it."""
@@ -57,7 +83,10 @@ class Lines:
         minded = [n for n, model in self.models.items() if n in called or self._has(model)]
         lines = await queue.waiting(self._link, minded) if minded else {}
         now = self._clock.now()
-        for name, model in self.models.items():
+        for name, model in list(self.models.items()):
+            if name not in self.models:
+                # It was closed by what another line led to.
+                continue
             if self._called.get(name) != called.get(name):
                 # It arrived while we counted, and perhaps after.
                 continue

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from shared import log
 from shared.clock import Clock
 from shared.db import Pool
-from shared.errors import HubError, InvalidValue, ModelUnavailable
+from shared.errors import HubError
 from shared.wire.task import Class
 from worker import device as hardware
 from worker import effect, occasion
 from worker.adapter_bytes import AdapterBytes
 from worker.adapters import Adapters
 from worker.adapting import Adapting
-from worker.effect import Effect
+from worker.effect import Effect, gone
 from worker.engines.base import Engine
 from worker.journal import Journal
 from worker.ledger import Ledger
@@ -30,13 +29,12 @@ from worker.occasion import LoadAsked, Occasion, Pin, UnloadAsked
 from worker.operations import Operations
 from worker.places import Grant, Parking, PassedOn, Returning
 from worker.port import Port
-from worker.residency import Device, Slot
-from worker.resident import Resident, last_words
+from worker.residency import Device, Plan, Slot, moved
+from worker.resident import Resident
 from worker.scheduler import decide
+from worker.tasks import Tasks
 from worker.watch import Watch
 
-NEVER = ("too_large", "pinned_over_budget")
-"""Refusals that asking again later will not change."""
 ELSEWHERE = ("too_large", "failed")
 """Refusals that another worker need not share."""
 
@@ -48,7 +46,7 @@ class Loop:
 
     def __init__(
         self,
-        residents: Mapping[str, Resident],
+        residents: dict[str, Resident],
         state: Device,
         device: hardware.Device,
         ledger: Ledger,
@@ -73,7 +71,7 @@ class Loop:
         self._inbox: deque[Occasion] = deque()
         self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self.adapters = {
             name: self._adapters(resident, resident.adapting)
             for name, resident in residents.items()
@@ -85,7 +83,7 @@ class Loop:
     def open(self, port: Port, preload: Sequence[str], pinned: Sequence[str] = ()) -> None:
         """Begins to decide; models that are pinned load, then those to preload that fit."""
         self._port = port
-        self._spawn(self.watch.run())
+        self._tasks.spawn(self.watch.run())
         self.post(occasion.Tick(self.now))
         for name in pinned:
             self.post(Pin(self.now, name, True))
@@ -100,13 +98,36 @@ class Loop:
         """Ends every engine."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for resident in self.residents.values():
             await resident.remember(self._pool)
         await asyncio.gather(*(resident.engine.stop() for resident in self.residents.values()))
         self.journal.close()
+
+    def offer(self, resident: Resident, plan: Plan) -> None:
+        """One more model, whose name is new."""
+        name = resident.name
+        self.residents[name] = resident
+        self._runs[name] = 0
+        self._returning.open(name)
+        self._parking.open(name)
+        self.post(occasion.Planned(self.now, name, plan))
+        if self._port is not None:
+            self._port.offer(name)
+
+    def withdraw(self, model: str) -> None:
+        """Nobody gets it any more; it is forgotten when what it serves is over. Idempotent."""
+        if model in self.residents and not self.slot(model).gone:
+            self.post(occasion.Withdrawn(self.now, model))
+
+    def _forget(self, model: str) -> None:
+        logger.info("forgotten", model=model)
+        del self.residents[model], self._runs[model]
+        self._returning.close(model, gone(model))
+        self._parking.close(model)
+        self.holds.pop(model, None)
+        if self._port is not None:
+            self._port.forget(model)
 
     @property
     def now(self) -> float:
@@ -118,6 +139,13 @@ class Loop:
 
     def slot(self, model: str) -> Slot:
         return self.state.slots[model]
+
+    def resident(self, model: str) -> Resident:
+        """Raises ModelNotFound for one that was forgotten."""
+        try:
+            return self.residents[model]
+        except KeyError:
+            raise gone(model) from None
 
     def post(self, event: Occasion) -> None:
         """Decides on an event and performs the effects; events that those cause follow in turn."""
@@ -143,10 +171,12 @@ class Loop:
 
     def valid(self, grant: Grant) -> bool:
         """Whether the run of the engine that it is a place in goes on."""
-        return grant.run == self._runs[grant.model]
+        return grant.run == self._runs.get(grant.model)
 
     def end(self, grant: Grant, keep_alive: float | None = None, *, answered: bool = True) -> None:
         """An admitted request is over. One whose engine died was over with it."""
+        if grant.model not in self.residents:
+            return
         self.residents[grant.model].requests += answered
         if self.valid(grant):
             if answered:
@@ -181,14 +211,14 @@ class Loop:
             self.post(occasion.Planned(self.now, resident.name, plan))
 
         bytes = AdapterBytes(resident, lambda: self.state.free, replan)
-        return Adapters(resident.engine, adapting, bytes, self._spawn, self._clock)
+        return Adapters(resident.engine, adapting, bytes, self._tasks.spawn, self._clock)
 
     async def engine(self, grant: Grant, service: Class) -> tuple[Grant, Engine]:
         """The engine behind a grant; when it died since, its next run, after waiting in line.
 
-        Raises ModelUnavailable when the model does not come back.
+        Raises ModelUnavailable when the model does not come back, ModelNotFound as `resident` does.
         """
-        resident = self.residents[grant.model]
+        resident = self.resident(grant.model)
         if self.valid(grant):
             if resident.engine.alive:
                 return grant, resident.engine
@@ -217,7 +247,7 @@ class Loop:
     def _perform(self, order: Effect) -> None:
         match order:
             case effect.Load() | effect.Wake() | effect.Sleep() | effect.Stop():
-                self._spawn(self._operations.perform(order))
+                self._tasks.spawn(self._operations.perform(order))
             case effect.Admit():
                 self._admit(order.model, order.count)
             case effect.Refuse():
@@ -228,6 +258,8 @@ class Loop:
                 logger.info("evict", model=order.model, cause=order.cause, why=order.why)
             case effect.Keep():
                 logger.info("keep", model=order.model, why=order.why)
+            case effect.Forget():
+                self._forget(order.model)
 
     def _admit(self, model: str, count: int) -> None:
         """Those whose engine died come before those who still wait in the queue."""
@@ -238,8 +270,7 @@ class Loop:
 
     def _refuse(self, order: effect.Refuse) -> None:
         logger.warning("refused", model=order.model, code=order.code, why=order.why)
-        kind = InvalidValue if order.code in NEVER else ModelUnavailable
-        error = kind(order.why, param="model", retry_after=order.retry_after)
+        error = effect.error(order)
         self._refused[order.model] = error
         if order.code == "pinned_over_budget":
             return
@@ -260,7 +291,7 @@ class Loop:
     def begun(self, model: str) -> None:
         """A run of an engine begins; it is watched to its end."""
         self._runs[model] += 1
-        self._spawn(self._watch_engine(self.residents[model], self._runs[model]))
+        self._tasks.spawn(self._watch_engine(self.residents[model], self._runs[model]))
         if model in self.adapters:
             self.adapters[model].began()
 
@@ -272,7 +303,7 @@ class Loop:
 
     async def _watch_engine(self, resident: Resident, run: int) -> None:
         await resident.engine.ended()
-        if self._runs[resident.name] == run:
+        if self._runs.get(resident.name) == run:
             self.died(resident.name, "its process ended")
 
     def died(self, model: str, why: str) -> None:
@@ -280,19 +311,3 @@ class Loop:
         self.over(model)
         logger.warning("engine died", model=model, why=why)
         self.post(occasion.Died(self.now, model, why))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("an effect broke", error=last_words(error), exc_info=error)
-
-
-def moved(before: Device, after: Device) -> bool:
-    """Whether a model is in another state than before, or pinned now and not before."""
-    was = {name: (slot.state, slot.pinned) for name, slot in before.slots.items()}
-    return any((slot.state, slot.pinned) != was.get(n) for n, slot in after.slots.items())

@@ -7,6 +7,7 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 import psycopg
@@ -16,17 +17,17 @@ from psycopg_pool import PoolTimeout
 from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.clock import SystemClock
-from worker import residency
+from worker import inventory, residency
 from worker.cuda import CudaDevice
 from worker.custody import Share
 from worker.device import DeviceFault
-from worker.inventory import take
 from worker.journal import Journal
 from worker.lane import Lane
 from worker.loop import Loop
 from worker.pinned import ours
 from worker.report import Report
 from worker.sampler import Sampler
+from worker.servers import Servers
 
 RULES = residency.Rules(limit=dict.fromkeys(residency.CLASSES, 86_400.0))
 """How long a request may wait is the gateway's to say: it has the caller."""
@@ -54,7 +55,7 @@ async def serve(everything: settings.Settings, named: str | None) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as until:
         pool = await database(configured.postgres, until)
-        found = await take(configured, catalog, pool)
+        found = await inventory.take(configured, catalog, pool)
         if share.of == 1:
             residency.check_pinned(found.plans, found.pinned, found.ledger.budget)
         elif found.pinned:
@@ -67,8 +68,12 @@ async def serve(everything: settings.Settings, named: str | None) -> None:
         await loop.watch.round()
         cards = [found.device] if isinstance(found.device, CudaDevice) else []
         sampler = Sampler(cards)
-        report = Report(loop, found.ledger, clock, sampler)
-        lane = Lane(configured, catalog, loop, report, clock, share)
+        make = partial(
+            inventory.make, configured, device=found.device, ledger=found.ledger, pool=pool
+        )
+        servers = Servers(catalog, configured.lane, make, loop, clock)
+        report = Report(loop, found.ledger, clock, sampler, servers)
+        lane = Lane(configured, catalog, loop, report, clock, share, servers)
         events = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, lane.request_stop)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.wire.task import Class
+from worker import reason
 from worker.draft import Draft
 from worker.residency import Plan, Slot, Waiters, Work, pause
 
@@ -65,6 +66,20 @@ class Planned(msgspec.Struct, frozen=True, tag=True):
     at: float
     model: str
     plan: Plan
+
+
+class Withdrawn(msgspec.Struct, frozen=True, tag=True):
+    """Its server does not have it any more: it ends what it serves, and is forgotten."""
+
+    at: float
+    model: str
+
+
+class Restored(msgspec.Struct, frozen=True, tag=True):
+    """What its loads failed of is over: it may be tried at once."""
+
+    at: float
+    model: str
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -139,6 +154,8 @@ Occasion = (
     | UnloadAsked
     | Pin
     | Planned
+    | Withdrawn
+    | Restored
     | Loaded
     | LoadFailed
     | Woken
@@ -157,8 +174,14 @@ def take(draft: Draft, event: Occasion) -> None:
             draft.capacity, draft.foreign = event.capacity, event.foreign
             draft.quarantined, draft.host = event.quarantined, event.host
         case Planned():
-            known = draft.slots.get(event.model) or Slot(plan=event.plan, since=draft.now)
+            new = Slot(plan=event.plan, since=draft.now, used=draft.now)
+            known = draft.slots.get(event.model, new)
             draft.slots[event.model] = replace(known, plan=event.plan)
+        case Withdrawn():
+            draft.withdraw(event.model)
+        case Restored():
+            if draft.slots[event.model].state == "failed":
+                draft.enter(event.model, "absent", failures=0, retry_at=0.0, why="")
         case Arrived() | Waiting() | Ended():
             take_request(draft, event)
         case LoadAsked() | UnloadAsked() | Pin():
@@ -198,6 +221,9 @@ def take_request(draft: Draft, event: Arrived | Waiting | Ended) -> None:
 
 def take_order(draft: Draft, event: LoadAsked | UnloadAsked | Pin) -> None:
     slot = draft.slots[event.model]
+    if slot.gone:
+        draft.refuse(event.model, "gone", reason.gone(event.model))
+        return
     match event:
         case LoadAsked():
             if slot.state != "ready":

@@ -56,6 +56,14 @@ class Returning:
         self._giver = giver
         self._lines: dict[str, deque[asyncio.Future[Grant]]] = {name: deque() for name in models}
 
+    def open(self, model: str) -> None:
+        self._lines[model] = deque()
+
+    def close(self, model: str, why: Exception) -> None:
+        """The model is forgotten."""
+        self.refuse(model, why)
+        del self._lines[model]
+
     def count(self, model: str) -> int:
         return len(self._lines[model])
 
@@ -75,7 +83,7 @@ class Returning:
             raise
 
     def _leave(self, model: str, returned: asyncio.Future[Grant]) -> None:
-        if returned in self._lines[model]:
+        if returned in self._lines.get(model, ()):
             self._lines[model].remove(returned)
         elif returned.done() and not returned.cancelled() and returned.exception() is None:
             self._giver.end(returned.result(), answered=False)
@@ -91,7 +99,7 @@ class Returning:
         return count
 
     def refuse(self, model: str, error: Exception) -> None:
-        line = self._lines[model]
+        line = self._lines.get(model)
         while line:
             returned = line.popleft()
             if not returned.done():
@@ -110,6 +118,12 @@ class Parking:
         self._parked = dict.fromkeys(models, 0)
         self._stays: dict[str, Grant] = {}
         """The place that those who are parked keep together."""
+
+    def open(self, model: str) -> None:
+        self._parked[model] = 0
+
+    def close(self, model: str) -> None:
+        del self._parked[model]
 
     def park(self, grant: Grant) -> Grant:
         """Returns a void grant for it."""

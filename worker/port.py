@@ -21,3 +21,9 @@ class Port(Protocol):
 
     def changed(self) -> None:
         """Some model came into another state."""
+
+    def offer(self, model: str) -> None:
+        """A model is new; its line is looked at from now on."""
+
+    def forget(self, model: str) -> None:
+        """The model is forgotten, and its line with it."""

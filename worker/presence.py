@@ -81,6 +81,7 @@ class Presence:
             device=report.device(),
             models=report.models(),
             decisions=report.decisions(),
+            offered=report.offered(),
         )
         await asyncio.gather(
             self._link.call(
@@ -109,7 +110,8 @@ class Presence:
                 continue
             state = decode_state(found)
             if (state.lane, state.host, state.device.name) == ours and died(state.pid):
-                held = await queue.reclaim(self._link, name, queues)
+                lines = dict.fromkeys([*queues, *map(keys.queue, state.models)])
+                held = await queue.reclaim(self._link, name, list(lines))
                 await self._forget(name)
                 models |= {model for model, known in state.models.items() if busy(known)}
                 logger.info("took over from a dead worker", worker=name, jobs=held)

@@ -51,6 +51,10 @@ def price(options: Sequence[Option]) -> float:
     return sum(option.price for option in options)
 
 
+def gone(name: str) -> str:
+    return f"The model {name!r} does not exist any more: its server has removed it"
+
+
 def over(option: Option, short: int) -> str:
     return f"{option.model} goes: {gib(short)} more are in use than the device has"
 

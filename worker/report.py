@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from shared.clock import Clock
-from shared.wire.node import AdapterState, DeviceReport, ModelReport, Note
+from shared.wire.node import AdapterState, DeviceReport, ModelReport, Note, Offered
 from worker.cuda import CudaDevice
 from worker.decision import Decision
 from worker.gpu import Sample
@@ -16,6 +16,7 @@ from worker.loop import Loop
 from worker.memory import Ram, ram
 from worker.sampler import Sampler
 from worker.scheduler import wants
+from worker.servers import Servers
 
 LAST_DECISIONS = 16
 """Told in every heartbeat; the journal has more."""
@@ -25,12 +26,18 @@ class Report:
     """`sampler` looks at the cards among the devices."""
 
     def __init__(
-        self, loop: Loop, ledger: Ledger, clock: Clock, sampler: Sampler | None = None
+        self,
+        loop: Loop,
+        ledger: Ledger,
+        clock: Clock,
+        sampler: Sampler | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self._loop = loop
         self._ledger = ledger
         self._clock = clock
         self._sampler = sampler
+        self._servers = servers
         self._ram: Ram | None = None
 
     async def look(self) -> None:
@@ -62,6 +69,10 @@ class Report:
             report = replace(report, description=device.description.name)
         seen = self._sampler.latest.get(device.name) if self._sampler is not None else None
         return sampled(report, seen) if isinstance(seen, Sample) else report
+
+    def offered(self) -> dict[str, tuple[Offered, ...]]:
+        """What servers offer by themselves, by settings table."""
+        return {} if self._servers is None else self._servers.offered()
 
     def decisions(self) -> tuple[Note, ...]:
         return tuple(note(decision) for decision in list(self._loop.journal.last)[-LAST_DECISIONS:])

@@ -74,7 +74,7 @@ class Request:
     @property
     def defaults(self) -> dict[str, float | int]:
         """Request parameters of the model for callers who give none."""
-        return self._loop.residents[self.claimed.task.model].defaults
+        return self._loop.resident(self.claimed.task.model).defaults
 
     @property
     def adapter(self) -> str | None:
@@ -85,7 +85,7 @@ class Request:
     @property
     def suspects(self) -> asyncio.Lock:
         """Held by the one request that may find out whether it was what broke the engine."""
-        return self._loop.residents[self.claimed.task.model].suspects
+        return self._loop.resident(self.claimed.task.model).suspects
 
     async def engine(self) -> Engine:
         """The engine to ask; when it died, its next run. All choices wait in line as one.
@@ -138,8 +138,8 @@ class Request:
 
     def begin(self) -> None:
         """Sends the first item of the reply."""
-        slot = self._loop.slot(self.claimed.task.model)
-        ready = self._loop.now - slot.since if slot.state == "ready" else None
+        slot = self._loop.state.slots.get(self.claimed.task.model)
+        ready = self._loop.now - slot.since if slot and slot.state == "ready" else None
         self.emit(Started(self._clock.wall_ms() / 1000, ready))
 
     def emit(self, item: Item) -> None:

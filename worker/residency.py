@@ -22,8 +22,9 @@ from shared.wire.task import Class
 
 State = Literal["absent", "loading", "ready", "asleep", "draining", "failed"]
 Leaving = Literal["sleep", "stop"]
-Cause = Literal["room", "idle", "asked", "died", "over"]
-"""Why a model leaves: for another, its keep_alive, an administrator, its engine, a measurement."""
+Cause = Literal["room", "idle", "asked", "died", "over", "gone"]
+"""Why a model leaves: for another, its keep_alive, an administrator, its engine, a measurement, its
+server that does not have it any more."""
 Operation = Literal["load", "wake", "sleep", "stop"]
 
 CLASSES: tuple[Class, ...] = ("interactive", "standard", "batch")
@@ -113,6 +114,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """draining: it was asleep, and still is."""
     proven: bool = False
     """It has been ready here: its files are no reason for a failure."""
+    gone: bool = False
+    """Withdrawn: nobody gets it any more, and it is forgotten when nothing of it is left."""
     failures: int = 0
     retry_at: float = 0.0
     why: str = ""
@@ -235,6 +238,12 @@ def check_pinned(plans: Mapping[str, Plan], pinned: frozenset[str], capacity: in
             f"pinned models need {gib(total)} and the device has {gib(capacity)}: {each}."
             " Unpin some, or give them less context or fewer parallel requests."
         )
+
+
+def moved(before: Device, after: Device) -> bool:
+    """Whether a model is new, forgotten, in another state than before, or pinned and was not."""
+    was = {name: (slot.state, slot.pinned) for name, slot in before.slots.items()}
+    return was != {name: (slot.state, slot.pinned) for name, slot in after.slots.items()}
 
 
 def pause(failures: int, rules: Rules) -> float:

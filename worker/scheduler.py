@@ -24,6 +24,8 @@ The decision tree; the same numbers stand in the code:
         urgent one that are there now are counted on them and served first;
     8.5 otherwise hold, and say why.
  9. Models idle for longer than their keep_alive go, where they can to sleep first.
+10. A model that was withdrawn is forgotten when nothing of it is left; until then it only drains,
+    and who waits for it is told (2).
 
 A model that serves, or that a waiter is counted on, never leaves (6 is the only way out).
 """
@@ -75,13 +77,19 @@ def decide(device: Device, event: Occasion) -> Outcome:
                 bring(draft, name)
         if draft.work is None:
             expire(draft)  # 9
+    forget(draft)  # 10
     return Outcome(draft.device(), tuple(draft.effects), draft.next_at())
 
 
 def answer(draft: Draft, name: str) -> None:
     """2: refuses who cannot be served, at once or when the limit of their class is reached."""
     slot = draft.slots[name]
+    if slot.gone and slot.state in ("ready", "asleep"):
+        draft.withdraw(name)
     if slot.count == 0 and slot.asked is None:
+        return
+    if slot.gone:
+        draft.refuse(name, "gone", reason.gone(name))
         return
     if slot.state == "failed" and slot.retry_at > draft.now and not bearable(slot, draft.rules):
         rest = slot.retry_at - draft.now
@@ -245,6 +253,8 @@ def find_room(draft: Draft, target: str, lack: int, *, idle: bool) -> Room | Non
     for name, slot in draft.slots.items():
         if name == target or slot.pinned or slot.state not in ("ready", "asleep"):
             continue
+        if not slot.held_bytes:
+            continue
         if (idle or slot.state == "asleep") and not slot.idle:
             continue
         stays = slot.since + draft.rules.stay if slot.state == "ready" else slot.since
@@ -289,3 +299,10 @@ def expire(draft: Draft) -> None:
         why = reason.idle(name, slot, draft.now)
         draft.drain(name, "sleep" if sleeps else "stop", "idle", why)
     leave(draft)
+
+
+def forget(draft: Draft) -> None:
+    """10"""
+    for name, slot in list(draft.slots.items()):
+        if slot.gone and slot.state in ("absent", "failed") and not slot.serving:
+            draft.forget_gone(name)

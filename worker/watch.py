@@ -139,9 +139,11 @@ class Watch:
         if (foreign, withheld, host) != (state.foreign, state.quarantined, state.host):
             now = self._owner.now
             self._owner.post(DeviceBytes(now, state.capacity, foreign, withheld, host))
-        for name, resident in self._residents.items():
-            slot = self._owner.state.slots[name]
-            if slot.state == "ready" and resident.reserved > slot.plan.size * (1 + NOTICEABLE):
+        for name, resident in list(self._residents.items()):
+            slot = self._owner.state.slots.get(name)
+            if slot is None or slot.state != "ready":
+                continue
+            if resident.reserved > slot.plan.size * (1 + NOTICEABLE):
                 self.plan(resident)
 
     def plan(self, resident: Resident) -> None:

@@ -25,8 +25,11 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield redis_server(settings.redis_url)
     if any(model.engine == "llamacpp" for model in settings.models.values()):
         yield package("xllamacpp", "llama.cpp", 'serve models by engine = "openai" only')
-    for entry in Catalog(settings.models):
+    catalog = Catalog(settings.models)
+    for entry in catalog:
         yield weights(settings, entry)
+    for name, model in catalog.servers.items():
+        yield ok("models", f"{name}: every model of {models.shown(model)}")
 
 
 def package(name: str, what: str, otherwise: str) -> Finding:
@@ -68,7 +71,7 @@ def weights(settings: Settings, entry: Entry) -> Finding:
     """A model's file is there; an upstream is not called, only named."""
     path = models.file(settings, entry)
     if path is None:
-        return ok("model", f"{entry.name} at {redact('url', entry.model.url)}")
+        return ok("model", f"{entry.name} at {models.shown(entry.model)}")
     if path.is_file():
         return ok("model", f"{entry.name}: {path.stat().st_size / 1e6:.0f} MB")
     if DEFAULT_MODELS.get(entry.name) == entry.model:

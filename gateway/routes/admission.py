@@ -24,6 +24,7 @@ CLASSES: dict[bytes, Class] = {
     b"standard": "standard",
     b"batch": "batch",
 }
+MOST_FINGERPRINTS = 10_000
 BATCH_TIERS = ("flex", "batch")
 PATHS = {"chat": "/v1/chat/completions or /v1/completions", "embedding": "/v1/embeddings"}
 
@@ -41,7 +42,8 @@ class Admission:
         self._catalog = catalog
         self._learn = learn
         self._states = states
-        self._fingerprints = {entry.name: fingerprint(entry) for entry in catalog}
+        self._fingerprints: dict[str, tuple[Entry, str]] = {}
+        """Of base models, as they were last asked for."""
 
     async def learn(self, name: str) -> None:
         """Before `admit`: a model may have been published a moment ago."""
@@ -96,9 +98,19 @@ class Admission:
         return route.entry
 
     def fingerprint(self, entry: Entry) -> str:
-        """Changes when the model's settings do, and with each version of an adapter."""
-        base = self._fingerprints[entry.base]
+        """Changes when the model's settings do, with each version of an adapter, and with the
+        weights of a server's model.
+        """
+        base = self._of_base(self._catalog.find(entry.base) if entry.adapter else entry)
         return base if entry.adapter is None else adapted(base, entry.adapter.name)
+
+    def _of_base(self, entry: Entry) -> str:
+        known = self._fingerprints.get(entry.name)
+        if known is None or known[0] is not entry:
+            if len(self._fingerprints) >= MOST_FINGERPRINTS:
+                self._fingerprints.clear()
+            known = self._fingerprints[entry.name] = entry, fingerprint(entry)
+        return known[1]
 
 
 def visible(catalog: Catalog, account: Account, name: str) -> Entry:
@@ -110,7 +122,7 @@ def visible(catalog: Catalog, account: Account, name: str) -> Entry:
 
 
 def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
-    """Whether the account may use a model; its list holds names and aliases.
+    """Whether the account may use a model; its list holds names, aliases and servers' tables.
 
     An adapter is a model of its own: being allowed its base is not enough.
     """
@@ -118,13 +130,16 @@ def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
         return False
     if not account.models or entry.name in account.models:
         return True
+    if entry.server in account.models:
+        return True
     return any(name in catalog and catalog.find(name).name == entry.name for name in account.models)
 
 
 def fingerprint(entry: Entry) -> str:
     """Of a base model."""
     settings = redact("model", msgspec.to_builtins(entry.model))
-    digest = hashlib.sha256(msgspec.json.encode([entry.name, settings], order="sorted"))
+    told = [entry.name, settings, entry.digest] if entry.digest else [entry.name, settings]
+    digest = hashlib.sha256(msgspec.json.encode(told, order="sorted"))
     return f"fp_{digest.hexdigest()[:10]}"
 
 

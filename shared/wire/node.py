@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 ModelState = Literal["absent", "loading", "ready", "asleep", "draining", "failed"]
+Capability = Literal["images", "audio", "tools", "code"]
 AdapterState = Literal["loading", "ready", "failed"]
 
 
@@ -89,6 +90,19 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
     text: str
 
 
+class Offered(msgspec.Struct, array_like=True, frozen=True):
+    """One model of a server whose models are offered by themselves, as the server tells it."""
+
+    name: str
+    """The server's own; ours is made of it by the settings table's name."""
+    kind: Literal["chat", "embedding"]
+    context: int = 0
+    """The most tokens it takes; 0: not told."""
+    capabilities: tuple[Capability, ...] = ()
+    digest: str = ""
+    """Changes with its weights."""
+
+
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A heartbeat. `running` counts jobs; `_ms` are epoch milliseconds."""
 
@@ -104,6 +118,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     models: dict[str, ModelReport]
     decisions: tuple[Note, ...] = ()
     """The last ones, newest at the end."""
+    offered: dict[str, tuple[Offered, ...]] = {}
+    """By settings table, all that its server has; a server that has not answered yet lacks."""
 
 
 encode_state = msgspec.msgpack.Encoder().encode

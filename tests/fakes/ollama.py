@@ -34,12 +34,17 @@ TOO_LONG = (
 
 
 class OllamaDouble:
-    """`asked` is every request in order; `break_after` cuts a stream with an error line."""
+    """`asked` is every request in order; `break_after` cuts a stream with an error line; what is
+    shown of `strange` models has another shape.
+    """
 
     def __init__(self, models: dict[str, Served], settings: Settings) -> None:
         self.url = ""
+        self._server: asyncio.Server | None = None
         self.asked: list[tuple[str, Body]] = []
         self.break_after: int | None = None
+        self.digest = "0" * 64
+        self.strange: set[str] = set()
         self.memory = Memory(models, settings)
         self.connections: set[asyncio.Task[None]] = set()
         self._heard = asyncio.Event()
@@ -78,6 +83,21 @@ class OllamaDouble:
             writer.close()
             await writer.wait_closed()
 
+    async def listen(self) -> None:
+        """At the same port each time."""
+        port = int(self.url.rpartition(":")[2] or 0)
+        self._server = await asyncio.start_server(self.handle, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def hang_up(self) -> None:
+        """Nobody takes connections any more; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+
+    async def closed(self) -> None:
+        if self._server is not None:
+            await self._server.wait_closed()
+
     async def hears(self, route: str, times: int) -> None:
         """Return once `route` was asked for that many more times."""
         begin = len(self.asked)
@@ -109,7 +129,7 @@ class OllamaDouble:
             "name": name,
             "model": name,
             "size": self.memory.file(served).stat().st_size,
-            "digest": "0" * 64,
+            "digest": self.digest,
             "details": {
                 "parent_model": "",
                 "format": "gguf",
@@ -146,6 +166,9 @@ class OllamaDouble:
         name, served = self.memory.find(body)
         family = served.family
         info = {"general.architecture": family, f"{family}.context_length": served.model.context}
+        if name in self.strange:
+            reply.whole(200, {"capabilities": "completion"})
+            return
         shown = {
             "modelfile": f"FROM {name}",
             "template": "{{ .Prompt }}",
@@ -304,13 +327,12 @@ async def ollama_double(
 ) -> AsyncIterator[OllamaDouble]:
     """A running one; its children end with it."""
     double = OllamaDouble(models, settings)
-    server = await asyncio.start_server(double.handle, "127.0.0.1", 0)
-    double.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await double.listen()
     try:
         yield double
     finally:
-        server.close()
+        double.hang_up()
         await double.memory.close()
         if double.connections:
             await asyncio.wait(double.connections, timeout=LAST_BYTES)
-        await server.wait_closed()
+        await double.closed()

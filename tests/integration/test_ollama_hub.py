@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import openai
 import pytest
 
 from shared.settings import DEFAULT_MODELS, Settings
 from tests import models
-from tests.fakes.ollama import OllamaDouble, ollama_double
+from tests.fakes.ollama_apart import Apart, ollama_apart
 from tests.fakes.ollama_memory import Served
 from tests.hub import running_hub
 
@@ -24,36 +20,15 @@ DISK = {
 COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
 
 
-@contextmanager
-def served(home: Path) -> Iterator[OllamaDouble]:
-    """The stand-in in a thread and event loop of its own."""
-    models.lend(home)
-    begun, over = threading.Event(), threading.Event()
-    found: list[OllamaDouble] = []
-
-    async def serve() -> None:
-        async with ollama_double(DISK, Settings(home=str(home))) as double:
-            found.append(double)
-            begun.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert begun.wait(10)
-        yield found[0]
-    finally:
-        over.set()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OllamaDouble]:
-    with served(tmp_path_factory.mktemp("ollama-hub")) as double:
-        yield double
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    home = tmp_path_factory.mktemp("ollama-hub")
+    models.lend(home)
+    with ollama_apart(DISK, Settings(home=str(home))) as running:
+        yield running
 
 
-def test_chat_and_embeddings_through_the_hub(server: OllamaDouble) -> None:
+def test_chat_and_embeddings_through_the_hub(server: Apart) -> None:
     toml = (
         f'[models."smollm2:135m"]\nengine = "ollama"\nurl = "{server.url}"\ncontext = 1024\n'
         f'[models.minilm]\nengine = "ollama"\nurl = "{server.url}"\nkind = "embedding"\n'

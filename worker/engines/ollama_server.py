@@ -69,6 +69,12 @@ def address(url: str | None) -> Address:
     return Address.parse(url)
 
 
+def trained_context(shown: Shown) -> int:
+    """Tokens the model was made for; 0: not told."""
+    lengths = [v for key, v in shown.model_info.items() if key.endswith(".context_length")]
+    return next((length for length in lengths if isinstance(length, int)), 0)
+
+
 class OllamaServer:
     """Calls of the control side; each raises upstream.Refused and base.EngineLost."""
 
@@ -80,17 +86,23 @@ class OllamaServer:
 
         Servers before 2026 do not list the capabilities; each model is asked for then.
         """
-        offers = msgspec.json.decode(await self.upstream.call("GET", "/api/tags"), type=Offers)
         return [
             offer
             if offer.capabilities
             else msgspec.structs.replace(offer, capabilities=await self.capabilities(offer.name))
-            for offer in offers.models
+            for offer in await self.tags()
         ]
 
+    async def tags(self) -> list[Offer]:
+        """Every model of the server, as its list has it."""
+        reply = await self.upstream.call("GET", "/api/tags")
+        return msgspec.json.decode(reply, type=Offers).models
+
+    async def show(self, model: str) -> Shown:
+        return msgspec.json.decode(await self._post("/api/show", {"model": model}), type=Shown)
+
     async def capabilities(self, model: str) -> tuple[str, ...]:
-        reply = await self._post("/api/show", {"model": model})
-        return tuple(msgspec.json.decode(reply, type=Shown).capabilities or ())
+        return tuple((await self.show(model)).capabilities or ())
 
     async def footprint(self, model: str) -> Footprint | None:
         """What the model takes now; None when it is not loaded."""

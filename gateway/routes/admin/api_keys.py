@@ -198,7 +198,7 @@ class KeyRoutes:
 
     def _check_models(self, models: tuple[str, ...]) -> None:
         for index, name in enumerate(models):
-            if name not in self._catalog:
+            if not self._catalog.may_find(name):
                 raise InvalidValue(
                     f"Invalid value for 'models[{index}]': there is no model {name!r}.",
                     param=f"models[{index}]",

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from shared.wire.task import Class
 from tests.unit.worker.stage import plan
 from worker.decision import again, encode, record
-from worker.effect import Admit, Effect, Evict, Keep, Load, Refuse, Sleep, Stop, Wake
+from worker.effect import Admit, Effect, Evict, Forget, Keep, Load, Refuse, Sleep, Stop, Wake
 from worker.occasion import (
     Arrived,
     DeviceBytes,
@@ -23,11 +23,14 @@ from worker.occasion import (
     LoadFailed,
     Occasion,
     Pin,
+    Planned,
+    Restored,
     Slept,
     Stopped,
     Tick,
     UnloadAsked,
     Waiting,
+    Withdrawn,
     Woken,
 )
 from worker.residency import CLASSES, GIB, Device, Plan, Rules, device, pause
@@ -78,6 +81,8 @@ class Watched(RuleBasedStateMachine):
                 self.count_again(effect.model)
 
     def count_again(self, name: str) -> None:
+        if name not in self.device.slots:
+            return
         for service, line in self.lines[name].items():
             known = self.device.slots[name].waiting.get(service)
             told = None if known is None else (known.count, known.oldest)
@@ -110,6 +115,10 @@ class Watched(RuleBasedStateMachine):
                     while line and (service is None or (each == service and line[0] <= before)):
                         line.popleft()
                 self.count_fewer(name)
+            case Forget(model=name):
+                assert self.bytes[name] == self.serving[name] == 0, "forgotten with its engine"
+                assert not any(self.lines[name].values()), "forgotten while awaited"
+                assert self.work is None or self.work[1] != name
             case Keep(model=name):
                 self.counted.pop(name, None)
 
@@ -150,6 +159,8 @@ class Watched(RuleBasedStateMachine):
     @rule(name=NAMES, service=st.sampled_from(CLASSES), many=st.integers(1, 4))
     def arrive(self, name: str, service: Class, many: int) -> None:
         for _ in range(many):
+            if name not in self.device.slots:
+                return
             self.lines[name][service].append(self.now)
             self.feed(Arrived(self.now, name, service))
 
@@ -209,7 +220,8 @@ class Watched(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def die(self, name: str) -> None:
-        resident = self.device.slots[name].state in ("ready", "asleep", "draining")
+        slot = self.device.slots.get(name)
+        resident = slot is not None and slot.state in ("ready", "asleep", "draining")
         if resident and (self.work is None or self.work[1] != name):
             self.serving[name] = 0
             self.counted.pop(name, None)
@@ -225,11 +237,26 @@ class Watched(RuleBasedStateMachine):
 
     @rule(name=NAMES, what=st.sampled_from([LoadAsked, UnloadAsked]))
     def order(self, name: str, what: type[LoadAsked | UnloadAsked]) -> None:
-        self.feed(what(self.now, name))
+        if name in self.device.slots:
+            self.feed(what(self.now, name))
+
+    @rule(name=st.sampled_from("bd"), again=st.booleans())
+    def withdraw(self, name: str, again: bool) -> None:
+        """Its server has it no more, and perhaps soon again."""
+        if name in self.device.slots:
+            self.feed(Withdrawn(self.now, name))
+        if again and name not in self.device.slots:
+            self.feed(Planned(self.now, name, PLANS[name]))
+
+    @rule(name=NAMES)
+    def restore(self, name: str) -> None:
+        if name in self.device.slots:
+            self.feed(Restored(self.now, name))
 
     @rule(name=st.sampled_from("abcd"), pinned=st.booleans())
     def pin(self, name: str, pinned: bool) -> None:
-        self.feed(Pin(self.now, name, pinned))
+        if name in self.device.slots:
+            self.feed(Pin(self.now, name, pinned))
 
     @rule(foreign=st.sampled_from([0, GIB]), quarantined=st.sampled_from([0, 0, 2 * GIB]))
     def measure(self, foreign: int, quarantined: int) -> None:
@@ -242,6 +269,7 @@ class Watched(RuleBasedStateMachine):
             assert slot.serving == self.serving[name]
             assert slot.count == sum(len(line) for line in self.lines[name].values())
             assert slot.held_bytes == self.bytes[name]
+            assert not slot.gone or (slot.state in ("loading", "draining") and not slot.count)
         work = self.device.work
         assert (None if work is None else (work.what, work.model)) == self.work
 
