@@ -13,7 +13,7 @@ from shared.queue import Line as Queue
 from shared.settings import Model
 from shared.wire.node import DeviceReport, LoadProgress
 from shared.wire.status import Status
-from tests.unit.gateway.test_placement import GIB, NOW, model, worker
+from tests.unit.shared.test_placement import GIB, NOW, model, worker
 
 MODEL = Model(engine="llamacpp", file="m.gguf", lane="gpu")
 CATALOG = Catalog(dict.fromkeys(("m", "n", "o"), MODEL) | {"far": Model(engine="openai")})
