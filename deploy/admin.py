@@ -66,13 +66,20 @@ def run(
     below: str = "/admin",
 ) -> int:
     """Exit status 1 when the hub refuses or does not answer; paths are `below` /api/v1."""
+    return reach(settings, options, lambda client: act(Admin(client)), below)
+
+
+def reach(
+    settings: Settings, options: argparse.Namespace, act: Callable[[Client], None], below: str
+) -> int:
+    """The same with the client itself."""
     ours = options.base_url is None
     secret = options.admin
     if secret is None and ours and (found := key.find(settings)) is not None:
         secret = found.value
     base = (options.base_url or welcome.base_url(settings)).rstrip("/").removesuffix("/v1")
     try:
-        act(Admin(Client(f"{base}/api/v1{below}", secret)))
+        act(Client(f"{base}/api/v1{below}", secret))
     except ApiError as error:
         hint = " Is `aihub up` running?" if ours and "does not answer" in str(error) else ""
         print(f"aihub {options.command}: {error}.{hint}", file=sys.stderr)

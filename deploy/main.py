@@ -29,6 +29,7 @@ COMMANDS = {
     "keys": "API keys of the running hub: list, create, rotate, revoke",
     "projects": "its projects: list, create, limit, archive",
     "budgets": "what keys and projects may use up: list, set, remove",
+    "files": "files of a project: list, upload, delete, content",
     "cache": "kept answers of the running hub: how many there are, purge",
     "chat": "talk to a model in the terminal",
     "version": "print the version",
@@ -45,6 +46,7 @@ MODULES = {
     "projects": "deploy.projects",
     "budgets": "deploy.budgets",
     "cache": "deploy.cache",
+    "files": "deploy.files",
 }
 PROCESSES = {"gateway": "gateway.main", "worker": "worker.main", "trainer": "trainer.main"}
 

@@ -1,4 +1,4 @@
-"""The options of `aihub keys`, `projects`, `budgets` and `cache`. Imports nothing of weight."""
+"""The options of `aihub keys` and other commands with actions. Imports nothing of weight."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 DURATION = re.compile(r"^(\d{1,9})([smhdw])$")
 PERIODS = ("day", "week", "month", "total")
 SCOPES = ("inference", "training", "files", "admin", "admin.read")
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MICROS = 1_000_000
 
 Actions = Callable[..., argparse.ArgumentParser]
@@ -27,6 +28,10 @@ def add_accounts(parsers: dict[str, argparse.ArgumentParser]) -> None:
         parser.add_argument("--base-url", help="another hub (default: this one)")
         parser.add_argument("--key", dest="admin", help="an admin key (default, here only: ours)")
         describe(parser.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser)
+    parser = parsers["files"]
+    parser.add_argument("--base-url", help="another OpenAI-compatible server (default: this hub)")
+    parser.add_argument("--key", dest="admin", help="its key (default, here only: ours)")
+    files(parser.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser)
 
 
 def keys(action: Actions) -> None:
@@ -76,6 +81,19 @@ def cache(action: Actions) -> None:
     purged = action("purge", help="drop kept answers, all of them unless told otherwise")
     purged.add_argument("--project", help="only this project's; id or name")
     purged.add_argument("--model", help="only what this model and its adapters said")
+
+
+def files(action: Actions) -> None:
+    listed = action("list", help="the files of the key's project, the newest first")
+    listed.add_argument("--purpose", choices=PURPOSES, help="only files for this")
+    sent = action("upload", help="send a file; its id is printed")
+    sent.add_argument("path")
+    sent.add_argument("--purpose", choices=PURPOSES, default="fine-tune", help="default: fine-tune")
+    sent.add_argument("--expires", type=duration, help="goes by itself after 1h to 30d")
+    action("delete", help="delete a file").add_argument("which", help="its id")
+    content = action("content", help="what is in a file, to standard output")
+    content.add_argument("which", help="its id")
+    content.add_argument("--output", metavar="PATH", help="into this file instead, whole or not")
 
 
 def add_owner(group: argparse._MutuallyExclusiveGroup) -> None:

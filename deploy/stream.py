@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ import msgspec
 CONNECT_TIMEOUT = 600.0
 """A request may wait in a queue that long."""
 LARGEST_REPLY = 16 * 1024 * 1024
+
+
+Headers = Mapping[str, str]
 
 
 class ApiError(Exception):
@@ -82,6 +86,32 @@ class Client:
         connection = self._connect()
         try:
             return self._request(connection, method, path, body).read(LARGEST_REPLY)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def exchange(
+        self, method: str, path: str, content: Iterable[bytes] = (), headers: Headers | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """One request whose body is sent piece by piece, and its reply, to be read as it comes.
+
+        `headers` say what the body is and how long. Raises ApiError, for what is read inside, too.
+        """
+        connection = self._connect()
+        try:
+            try:
+                all_headers = {**self._headers, **(headers or {})}
+                connection.request(method, self._parts.path + path, content, all_headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server that refuses stops reading; what it says is there already.
+                if connection.sock is None:
+                    raise
+            reply = connection.getresponse()
+            if reply.status >= 300:
+                raise ApiError(explain(reply.status, reply.read(LARGEST_REPLY)))
+            yield reply
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from error
         finally:

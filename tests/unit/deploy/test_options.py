@@ -8,9 +8,11 @@ import pytest
 
 from deploy.budgets import money
 from deploy.main import arguments
+from deploy.options import PURPOSES as KINDS
 from deploy.options import SCOPES as OFFERED
 from deploy.options import duration, micros
 from shared.wire.account import SCOPES
+from shared.wire.openai.file import PURPOSES
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("12h", 43_200), ("0s", 0)])
@@ -44,8 +46,9 @@ def test_what_is_no_money(text: str) -> None:
         micros(text)
 
 
-def test_every_scope_is_offered() -> None:
+def test_every_scope_and_every_purpose_is_offered() -> None:
     assert OFFERED == SCOPES
+    assert KINDS == PURPOSES
 
 
 def test_a_budget_is_of_a_key_or_of_a_project() -> None:
