@@ -15,6 +15,7 @@ from litestar.handlers import ASGIRouteHandler
 
 from gateway.auth import Keyring, watch_changes
 from gateway.cache.caches import Caches
+from gateway.cache.memory import Memory
 from gateway.cache.responses import Responses
 from gateway.counts import Counts
 from gateway.dispatch import Dispatch
@@ -33,6 +34,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
 from gateway.routes.residency import ResidencyRoutes
 from gateway.routes.session import SessionRoute
+from gateway.semantic.semantic import Semantic
 from gateway.session import Sessions
 from gateway.tuned import Tuned
 from shared import db, log, settings
@@ -68,7 +70,9 @@ class Gateway:
         self.keyring = Keyring(self._find_key)
         self.sessions = Sessions(chosen.redis, self.keyring)
         self.responses = Responses(chosen, self.dispatch.name)
+        self.semantic = Semantic(lambda: self._pool, self.dispatch, self._catalog, self.responses)
         self.counts = Counts(self.dispatch, self.responses)
+        self.counts.others += [self.semantic.shadow.checks, self.semantic.shadow.turned_off]
         self.tuned = Tuned(chosen.redis, self._database, self._catalog)
         self.pipeline = Pipeline(chosen, self.dispatch.record)
         self.shelf = Shelf(chosen, self._database)
@@ -86,9 +90,8 @@ class Gateway:
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog, self.dispatch.states, self.tuned.know)
-        generation = Generation(
-            self._settings, admission, self.dispatch, self.counts, self.responses
-        )
+        memory = Memory(self.responses, self.semantic)
+        generation = Generation(self._settings, admission, self.dispatch, self.counts, memory)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         caches = Caches(self.responses, self._catalog)
         desk = Desk(self._database, partial(announce, self.sessions.client))
@@ -152,7 +155,7 @@ class Gateway:
                 yield
             finally:
                 if self._draining is None:
-                    await self.dispatch.stop()
+                    await self._leave()
                 for watch in watches:
                     watch.cancel()
                 await asyncio.gather(*watches, return_exceptions=True)
@@ -166,8 +169,13 @@ class Gateway:
             self.dispatch.hurry()
         else:
             logger.info("draining", replies=self.dispatch.open_replies)
-            self._draining = asyncio.create_task(self.dispatch.stop())
+            self._draining = asyncio.create_task(self._leave())
             self._draining.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGINT))
+
+    async def _leave(self) -> None:
+        """What nobody waits for is dropped; who waits gets his reply."""
+        await self.semantic.stop()
+        await self.dispatch.stop()
 
     async def _watch_database(self, pool: db.Pool) -> None:
         """The pool tests a connection before it lends it, which is all that is asked of it."""

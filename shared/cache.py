@@ -82,7 +82,7 @@ async def keep(
             *keys.CACHE,
             keys.answer(place.digest),
             place.flight,
-            *(keys.purge(p, m) for p in ("", place.project) for m in ("", place.model)),
+            *marks_of(place.project, place.model),
         ),
         (
             keys.ANSWER,
@@ -134,6 +134,23 @@ async def purge(link: LinkLike, project: str = "", models: Sequence[str] = ()) -
             if cursor == "0":
                 break
     return dropped
+
+
+async def now(link: LinkLike) -> int:
+    """Redis's time, in ms."""
+    seconds, micros = await link.call("TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def purged(link: LinkLike, project: str, model: str, since_ms: int) -> bool:
+    """Whether answers of this model in this project were purged since then."""
+    marks = await link.call("MGET", *marks_of(project, model))
+    return any(mark is not None and int(mark) >= since_ms for mark in marks)
+
+
+def marks_of(project: str, model: str) -> list[str]:
+    """The purges that concern an answer."""
+    return [keys.purge(p, m) for p in ("", project) for m in ("", model)]
 
 
 async def measure(link: LinkLike) -> Size:

@@ -116,4 +116,4 @@ def text_of(kept: Kept) -> str | None:
     if isinstance(answer, Vectors) or len(answer.choices) != 1:
         return None
     choice = answer.choices[0]
-    return choice.text if not choice.tool_calls and choice.reason == "stop" else None
+    return choice.text if not choice.tool_calls else None

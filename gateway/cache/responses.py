@@ -147,6 +147,22 @@ class Responses:
         self.flights.land(place.flight, owner)
         return done
 
+    async def now(self) -> int | None:
+        """Redis's time in ms, for `purged`; None: it does not answer."""
+        try:
+            return await cache.now(self._link)
+        except AWAY as error:
+            logger.warning("cannot tell the time", error=str(error))
+            return None
+
+    async def purged(self, project: str, model: str, since_ms: int) -> bool:
+        """Whether what was begun then must not be kept any more."""
+        try:
+            return await cache.purged(self._link, project, model, since_ms)
+        except AWAY as error:
+            logger.warning("cannot look for purges", error=str(error))
+            return True
+
     async def purge(self, project: str = "", models: Sequence[str] = ()) -> int:
         """How many answers went; raises Lost or HiredisError."""
         return await cache.purge(self._link, project, models)

@@ -11,7 +11,7 @@ from gateway import delivery
 from gateway.ask import Ask, Form
 from gateway.cache import kept, terms
 from gateway.cache.kept import Kept, Tape
-from gateway.cache.responses import Hit, Responses, Turn
+from gateway.cache.memory import Found, Hold, Memory
 from gateway.counts import Counts
 from gateway.delivery import Limit
 from gateway.dispatch import Dispatch
@@ -19,13 +19,18 @@ from gateway.exchange import JSON, Exchange, Presence
 from gateway.reply import Reply
 from gateway.routes.admission import Admission
 from gateway.sse import WAITING, failure
+from shared import ids
 from shared.errors import HubError, ShuttingDown
 from shared.settings import Settings
+from shared.wire.account import Account
 from shared.wire.event import Answer, Failed, Vectors
+from shared.wire.task import Origin
 
 STALLED = 5.0
 """Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
 LEAVING = ShuttingDown.code
+CHECKED = "chat/completions"
+"""Where the ledger has what is computed for a check."""
 
 
 class Told(NamedTuple):
@@ -44,13 +49,13 @@ class Generation:
         admission: Admission,
         dispatch: Dispatch,
         counts: Counts,
-        responses: Responses,
+        memory: Memory,
     ) -> None:
         self.settings = settings
         self.admission = admission
         self._dispatch = dispatch
         self._counts = counts
-        self._responses = responses
+        self._memory = memory
 
     async def answer(self, exchange: Exchange, ask: Ask, form: Form) -> None:
         """Sends the reply to one request; raises HubError where nothing was sent yet."""
@@ -76,19 +81,25 @@ class Generation:
     async def _find(self, exchange: Exchange, ask: Ask, form: Form, limit: Limit) -> Told | None:
         """What is kept, or what is computed; None when it was sent as a stream."""
         wanted = terms.read(exchange.headers)
-        place = self._responses.place(ask, exchange.account, wanted, "")
-        if place is None:
-            if wanted.off:
-                self._tell(exchange, "off")
+        if wanted.off:
+            self._tell(exchange, "off")
             return await self._compute(exchange, ask, form, limit, None)
         try:
-            found = await self._responses.find(
-                place, wanted, limit.end, partial(self._join, exchange, ask)
+            found = await self._memory.find(
+                ask,
+                exchange.account,
+                wanted,
+                "",
+                limit.end,
+                partial(self._join, exchange, ask),
+                partial(self._again, exchange.account, ask),
             )
         except TimeoutError:
             raise delivery.too_slow(limit) from None
-        if isinstance(found, Hit):
-            return await self._hit(exchange, ask, form, found)
+        if found is None:
+            return await self._compute(exchange, ask, form, limit, None)
+        if isinstance(found, Found):
+            return await self._repeat(exchange, ask, form, found)
         self._tell(exchange, "miss")
         try:
             return await self._compute(exchange, ask, form, limit, found)
@@ -98,13 +109,14 @@ class Generation:
         finally:
             found.close()
 
-    async def _hit(self, exchange: Exchange, ask: Ask, form: Form, hit: Hit) -> Told | None:
-        self._tell(exchange, "joined" if hit.joined else "hit")
-        exchange.use.cache = "exact"
-        exchange.extra.append((b"age", b"%d" % (hit.age_ms // 1000)))
+    async def _repeat(self, exchange: Exchange, ask: Ask, form: Form, found: Found) -> Told | None:
+        self._tell(exchange, found.how)
+        exchange.use.cache = "semantic" if found.how == "semantic" else "exact"
+        exchange.extra.append((b"age", b"%d" % found.age))
+        created = found.kept.created
         if not ask.streamed:
-            return Told(kept.in_one(hit.kept), hit.kept.created)
-        data = form.chunks(hit.kept.created).render(kept.in_pieces(hit.kept))
+            return Told(kept.in_one(found.kept), created)
+        data = form.chunks(created).render(kept.in_pieces(found.kept))
         if not exchange.status:
             await exchange.open_stream()
         await exchange.write(data, last=True)
@@ -120,9 +132,9 @@ class Generation:
         await exchange.write(WAITING)
 
     async def _compute(
-        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, turn: Turn | None
+        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, hold: Hold | None
     ) -> Told | None:
-        """By a worker; `turn` is ended if the answer is one."""
+        """By a worker; `hold` keeps the answer if it is one."""
         reply = await self._dispatch.open(
             ask.kind,
             ask.entry,
@@ -135,7 +147,7 @@ class Generation:
         exchange.use.queued = True
         try:
             if ask.streamed:
-                await self._stream(exchange, form, reply, limit, turn)
+                await self._stream(exchange, form, reply, limit, hold)
                 return None
             answer = await delivery.whole(reply, limit)
             exchange.extra += delivery.wait_headers(reply)
@@ -143,29 +155,55 @@ class Generation:
             reply.close()
         told = Told(answer, now())
         if isinstance(answer, Failed):
-            if turn is not None:
-                turn.alone = answer.code != LEAVING
+            if hold is not None:
+                hold.alone = answer.code != LEAVING
             return told
         self._counts.add_tokens(ask.entry.name, answer.usage)
-        if turn is not None:
-            await turn.keep(Kept(told.created, [answer]))
+        if hold is not None:
+            await hold.keep(Kept(told.created, [answer]))
         return told
 
     async def _stream(
-        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, turn: Turn | None
+        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, hold: Hold | None
     ) -> None:
         created = now()
         chunks = form.chunks(created)
-        if turn is None:
+        if hold is None:
             await delivery.count_stream(exchange, reply, chunks, limit, self._counts)
             return
-        chunks.tape = tape = Tape(self._responses.largest)
+        chunks.tape = tape = Tape(self._memory.largest)
 
         async def whole() -> None:
-            await turn.keep(tape.kept(created))
+            await hold.keep(tape.kept(created))
 
         await delivery.count_stream(exchange, reply, chunks, limit, self._counts, whole)
-        turn.alone |= chunks.failed is not None and chunks.failed.code != LEAVING
+        hold.alone |= chunks.failed is not None and chunks.failed.code != LEAVING
+
+    async def _again(self, account: Account, ask: Ask) -> Kept | None:
+        """Computed anew for a check, by who pays for the request, when there is nothing else to do.
+
+        None: it failed.
+        """
+        seconds = self.settings.request_timeout
+        limit = Limit(seconds, asyncio.get_running_loop().time() + seconds)
+        origin = Origin(ids.new("req_"), account.project, CHECKED)
+        try:
+            reply = await self._dispatch.open(
+                ask.kind,
+                ask.entry,
+                ask.body,
+                key=account.key,
+                streamed=False,
+                service="batch",
+                origin=origin,
+            )
+        except HubError:
+            return None
+        try:
+            answer = await delivery.whole(reply, limit)
+        finally:
+            reply.close()
+        return None if isinstance(answer, Failed) else Kept(now(), [answer])
 
     def _tell(self, exchange: Exchange, outcome: str) -> None:
         """What the cache did, unless the client was told before."""

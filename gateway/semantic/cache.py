@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ LARGEST_ANSWER = 256 * 1024
 ROOM = Room(answers=10_000, bytes=256 * 1024 * 1024, seconds=7 * 24 * 3600.0)
 TRIM_EVERY = 32
 """Answers a process keeps between two looks at the room of the project it keeps one for."""
+WITHIN = 1.0
+"""Seconds a request waits for the database before it counts as a miss."""
 AWAY = (psycopg.Error, PoolTimeout, TooManyRequests, OSError)
 
 logger = log.get("semantic")
@@ -50,10 +53,11 @@ class SemanticCache:
         if embedding is None:
             return Looked(None, None)
         try:
-            near = await semantic.nearest(pool, question, embedding, settings.threshold)
-            found = first_admitted(question, near)
-            if found is not None:
-                await semantic.count_hit(pool, question.project, found.id)
+            async with asyncio.timeout(WITHIN):
+                near = await semantic.nearest(pool, question, embedding, settings.threshold)
+                found = first_admitted(question, near)
+                if found is not None:
+                    await semantic.count_hit(pool, question.project, found.id)
         except AWAY as error:
             logger.warning("cannot look", error=str(error))
             return Looked(None, embedding)

@@ -10,15 +10,18 @@ from math import sqrt
 import msgspec
 
 from gateway.dispatch import Dispatch
-from shared import log
+from shared import ids, log
 from shared.catalog import Catalog, Entry
 from shared.errors import HubError
 from shared.wire.account import Account
 from shared.wire.event import Failed, Vectors
-from shared.wire.task import Class
+from shared.wire.task import Class, Origin
 
 WITHIN = 1.0
 """Seconds a request waits for the embedding of its question before it counts as a miss."""
+
+ENDPOINT = "embeddings"
+"""Where the ledger has them: whose request needs an embedding pays for it."""
 
 logger = log.get("semantic")
 encode = msgspec.json.Encoder().encode
@@ -52,7 +55,13 @@ class Embedder:
         self, entry: Entry, body: bytes, account: Account, service: Class
     ) -> Sequence[float] | None:
         reply = await self._dispatch.open(
-            "embedding", entry, body, key=account.key, streamed=False, service=service
+            "embedding",
+            entry,
+            body,
+            key=account.key,
+            streamed=False,
+            service=service,
+            origin=Origin(ids.new("req_"), account.project, ENDPOINT),
         )
         try:
             while True:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.dispatch import Dispatch
+from gateway.semantic.background import Background
 from gateway.semantic.cache import SemanticCache
 from gateway.semantic.embedding import Embedder, cosine
 from gateway.semantic.judge import Outcome, compare
@@ -26,6 +27,16 @@ COMPARED = 2000
 Compute = Callable[[], Awaitable[str | None]]
 
 
+class Purges(Protocol):
+    """When what is kept was dropped by order."""
+
+    async def now(self) -> int | None:
+        """A time to give to `purged`; None: it cannot be told."""
+
+    async def purged(self, project: str, model: str, since_ms: int) -> bool:
+        """Whether what was begun then must not be kept any more."""
+
+
 class Hit(NamedTuple):
     """`answer` is what was given to `keep`; `similarity` the cosine of the two questions."""
 
@@ -37,18 +48,27 @@ class Hit(NamedTuple):
 
 
 class Miss(NamedTuple):
+    """`began_ms`: as Purges tell it, None: the answer cannot be kept."""
+
     question: Question
     embedding: Sequence[float] | None
+    began_ms: int | None
 
 
 class Semantic:
     """One per gateway process."""
 
     def __init__(
-        self, pool: Callable[[], Pool | None], dispatch: Dispatch, catalog: Catalog
+        self,
+        pool: Callable[[], Pool | None],
+        dispatch: Dispatch,
+        catalog: Catalog,
+        purges: Purges,
     ) -> None:
         self._cache = SemanticCache(pool)
-        self._shadow = Shadow(pool, by_chance)
+        self.shadow = Shadow(pool, by_chance)
+        self._purges = purges
+        self._background = Background()
         self._embedder = Embedder(dispatch, catalog)
 
     async def look(
@@ -73,14 +93,26 @@ class Semantic:
         if question is None:
             return None
         embed = partial(self._embedder.embed, embedder, account=account, service=service)
+        began = await self._purges.now()
         found, embedding = await self._cache.look(question, settings, embed)
         if found is None:
-            return Miss(question, embedding)
+            return Miss(question, embedding, began)
         return Hit(question, found.id, found.question, found.answer, found.similarity)
 
     async def keep(self, miss: Miss, answer: bytes) -> bool:
-        """Whether the computed answer is kept."""
-        return await self._cache.keep(miss.question, miss.embedding, answer)
+        """Whether the computed answer is kept; not if it was purged while it was computed."""
+        asked, began = miss.question, miss.began_ms
+        if began is None or await self._purges.purged(asked.project, asked.model, began):
+            return False
+        return await self._cache.keep(asked, miss.embedding, answer)
+
+    def keep_soon(self, miss: Miss, answer: bytes) -> None:
+        """The same in the background."""
+        self._background.run(partial(self.keep, miss, answer))
+
+    def check_soon(self, hit: Hit, account: Account, served: str, compute: Compute) -> None:
+        """`check`, without a wait for the database."""
+        self._background.run(partial(self.check, hit, account, served, compute))
 
     async def check(self, hit: Hit, account: Account, served: str, compute: Compute) -> bool:
         """Starts a check of a hit in the background if its turn has come; whether it did.
@@ -89,15 +121,17 @@ class Semantic:
         """
         judge = partial(self._judge, account, served, compute)
         settings = account.cache.semantic
-        return await self._shadow.check(account.project, settings, hit.id, judge)
+        return await self.shadow.check(account.project, settings, hit.id, judge)
 
     async def drain(self) -> None:
-        """Waits for the checks that run."""
-        await self._shadow.drain()
+        """Waits for what runs in the background."""
+        await self._background.drain()
+        await self.shadow.drain()
 
     async def stop(self) -> None:
-        """Drops the checks that run."""
-        await self._shadow.stop()
+        """Drops what runs in the background."""
+        await self._background.stop()
+        await self.shadow.stop()
 
     async def _judge(self, account: Account, served: str, compute: Compute) -> Outcome | None:
         computed = await compute()

@@ -12,6 +12,7 @@ from gateway.semantic.cache import AWAY
 from gateway.semantic.judge import Outcome
 from shared import log
 from shared.db import Connection, Pool, transaction
+from shared.metrics import Counter
 from shared.store import audit, semantic
 from shared.store.audit import Actor, Change
 from shared.wire.account import SemanticCache as Settings
@@ -33,6 +34,15 @@ class Shadow:
         self._pool = pool
         self._chance = chance
         self._running: set[asyncio.Task[None]] = set()
+        self.checks = Counter(
+            "aihub_semantic_checks_total",
+            "Hits of semantic caches that were computed as well, by how the answers compare.",
+            ("outcome",),
+        )
+        self.turned_off = Counter(
+            "aihub_semantic_turned_off_total",
+            "Semantic caches that checks of this process turned off.",
+        )
 
     async def check(self, project: str, settings: Settings, hit: int, judge: Judge) -> bool:
         """Starts a check of one hit in the background if its turn has come; whether it did.
@@ -71,8 +81,11 @@ class Shadow:
     ) -> None:
         try:
             outcome = await judge()
-            if outcome is not None:
-                await count(pool, project, settings.bound, hit, outcome)
+            if outcome is None:
+                return
+            self.checks.add(1, (outcome,))
+            if await count(pool, project, settings.bound, hit, outcome):
+                self.turned_off.add()
         except AWAY as error:
             logger.warning("check not counted", project=project, error=str(error))
         except Exception:
@@ -83,8 +96,8 @@ def by_chance() -> float:
     return random.random()
 
 
-async def count(pool: Pool, project: str, limit: float, hit: int, outcome: Outcome) -> Trial:
-    """Adds one check to a project's trial, and turns the cache off above `limit`.
+async def count(pool: Pool, project: str, limit: float, hit: int, outcome: Outcome) -> bool:
+    """Adds one check to a project's trial; True: that turned the cache off, being above `limit`.
 
     The answer that was wrong goes at once. Turning off leaves an audit row and a log line.
     """
@@ -101,7 +114,7 @@ async def count(pool: Pool, project: str, limit: float, hit: int, outcome: Outco
             await audit.insert(connection, actor, change)
     if off:
         logger.warning("semantic cache turned off", project=project, reason=reason)
-    return trial
+    return off
 
 
 async def status(connection: Connection, project: str, settings: Settings) -> SemanticStatus:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.cache.responses import Responses
 from gateway.dispatch import Dispatch
 from gateway.semantic import shadow
 from gateway.semantic.cache import LARGEST_ANSWER, SemanticCache
@@ -226,15 +227,18 @@ async def test_a_proven_cache_is_checked_by_chance_and_checks_are_bounded(pool: 
 
 
 @asynccontextmanager
-async def gateway_of(hub: Hub) -> AsyncIterator[tuple[Dispatch, Catalog]]:
-    """A gateway's dispatch beside that of the hub."""
+async def gateway_of(hub: Hub) -> AsyncIterator[tuple[Dispatch, Catalog, Responses]]:
+    """The parts of a gateway beside that of the hub."""
     chosen = settings.load({"AIHUB_HOME": str(hub.home)}, hub.home)
     catalog = Catalog(chosen.models)
     dispatch = Dispatch(chosen, catalog)
+    responses = Responses(chosen, dispatch.name)
     await dispatch.start()
+    await responses.start()
     try:
-        yield dispatch, catalog
+        yield dispatch, catalog, responses
     finally:
+        await responses.stop()
         await dispatch.stop()
 
 
@@ -244,7 +248,7 @@ def account(**cache: Any) -> Account:
 
 
 async def test_questions_are_embedded_by_a_model_of_the_hub(hub: Hub) -> None:
-    async with gateway_of(hub) as (dispatch, catalog):
+    async with gateway_of(hub) as (dispatch, catalog, _):
         embedder = Embedder(dispatch, catalog)
         entry = embedder.model(None)
         assert entry is not None
@@ -271,9 +275,9 @@ def body(text: str, **fields: Any) -> bytes:
 
 
 async def test_a_route_looks_keeps_and_checks(hub: Hub, pool: Pool) -> None:
-    async with gateway_of(hub) as (dispatch, catalog):
+    async with gateway_of(hub) as (dispatch, catalog, responses):
         chat = catalog.find(hub.chat_model)
-        cache = Semantic(lambda: pool, dispatch, catalog)
+        cache = Semantic(lambda: pool, dispatch, catalog, responses)
 
         async def look(asked: bytes, whose: Account | None = None) -> Hit | Miss | None:
             return await cache.look(asked, chat, "fp_1", whose or account(), "interactive")
@@ -283,7 +287,11 @@ async def test_a_route_looks_keeps_and_checks(hub: Hub, pool: Pool) -> None:
         assert await look(body("Why?"), account(model="none")) is None
         miss = await look(body("What is the capital of Peru?"))
         assert isinstance(miss, Miss)
-        assert await cache.keep(miss, b"It is Lima.")
+        await responses.purge(PROJECT)
+        assert not await cache.keep(miss, b"purged meanwhile")
+        assert isinstance(await look(body("What is the capital of Peru?")), Miss)
+        assert not await cache.keep(miss._replace(began_ms=None), b"It is Lima.")
+        assert await cache.keep(miss._replace(began_ms=await responses.now()), b"It is Lima.")
         hit = await look(body("hi, can you tell me what the capital of Peru is?", stream=True))
         assert isinstance(hit, Hit)
         assert (hit.answer, hit.known) == (b"It is Lima.", "What is the capital of Peru?")

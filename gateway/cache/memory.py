@@ -1,0 +1,131 @@
+"""What was answered before: the same request first, then one that means the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from gateway.ask import Ask
+from gateway.cache import kept as form
+from gateway.cache.kept import Kept
+from gateway.cache.responses import Hit, Responses, Tell, Turn
+from gateway.cache.terms import ANY_AGE, Terms
+from gateway.semantic import semantic
+from gateway.semantic.semantic import Miss, Semantic
+from shared import log
+from shared.wire.account import Account
+
+logger = log.get("cache")
+Recompute = Callable[[], Awaitable[Kept | None]]
+
+How = Literal["hit", "joined", "semantic"]
+
+
+class Found(NamedTuple):
+    """`joined`: it was being computed for another when this request came. `age` in seconds."""
+
+    kept: Kept
+    age: int
+    how: How
+
+
+class Hold:
+    """An answer to compute. Whoever has one ends it with `close`."""
+
+    def __init__(self, turn: Turn | None, keep_meant: Callable[[bytes], None] | None) -> None:
+        self._turn = turn
+        self._keep_meant = keep_meant
+        self.alone = False
+        """Whether those who wait for it had better not try one after the other."""
+
+    async def keep(self, kept: Kept | None) -> None:
+        """Keeps the answer and lets those who wait have it; None cannot be kept."""
+        if self._turn is not None:
+            await self._turn.keep(kept)
+        if kept is not None and self._keep_meant is not None and form.text_of(kept):
+            self._keep_meant(form.encode(kept))
+
+    def close(self) -> None:
+        """Lets others go on, if nothing was kept for them."""
+        if self._turn is not None:
+            self._turn.alone |= self.alone
+            self._turn.close()
+
+
+class Memory:
+    """One per gateway process."""
+
+    def __init__(self, responses: Responses, semantic: Semantic) -> None:
+        self._responses = responses
+        self._semantic = semantic
+        self.largest = responses.largest
+        """Bytes of an answer that is worth holding on to."""
+
+    async def find(
+        self,
+        ask: Ask,
+        account: Account,
+        wanted: Terms,
+        identity: str,
+        end: float,
+        tell: Tell,
+        recompute: Recompute,
+    ) -> Found | Hold | None:
+        """The answer, or what to do with a computed one; None: nothing, it is not kept.
+
+        `recompute` computes it for a check. Raises TimeoutError at `end`, on the event loop's
+        clock, which `tell` is called before now and then.
+        """
+        turn: Turn | None = None
+        place = self._responses.place(ask, account, wanted, identity)
+        if place is not None:
+            found = await self._responses.find(place, wanted, end, tell)
+            if isinstance(found, Hit):
+                how: How = "joined" if found.joined else "hit"
+                return Found(found.kept, found.age_ms // 1000, how)
+            turn = found
+        if ask.kind != "chat" or not account.cache.semantic.enabled or not wanted.look:
+            return None if turn is None else Hold(turn, None)
+        try:
+            meant = await self._meant(ask, account, wanted, identity, recompute)
+        except BaseException:
+            if turn is not None:
+                turn.close()
+            raise
+        if isinstance(meant, Found):
+            if turn is not None:
+                # Who waits asks for the same, and finds this answer faster than one by one.
+                turn.alone = True
+                turn.close()
+            return meant
+        if turn is None and meant is None:
+            return None
+        return Hold(turn, None if meant is None else partial(self._semantic.keep_soon, meant))
+
+    async def _meant(
+        self, ask: Ask, account: Account, wanted: Terms, identity: str, recompute: Recompute
+    ) -> Found | Miss | None:
+        fingerprint = f"{ask.fingerprint} {identity}"
+        looked = await self._semantic.look(ask.body, ask.entry, fingerprint, account, ask.service)
+        if not isinstance(looked, semantic.Hit):
+            return looked
+        try:
+            kept = form.decode(looked.answer)
+        except msgspec.MsgspecError as error:
+            logger.error("kept in another form", error=str(error))
+            return None
+        age = max(0, int(time.time()) - kept.created)
+        if wanted.oldest_ms != ANY_AGE and age * 1000 > wanted.oldest_ms:
+            return None
+        served = form.text_of(kept)
+
+        async def computed() -> str | None:
+            again = await recompute()
+            return None if again is None else form.text_of(again)
+
+        self._semantic.check_soon(looked, account, served or "", computed)
+        return Found(kept, age, "semantic")
