@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,7 +14,8 @@ from arq.worker import Worker, func
 from psycopg_pool import PoolTimeout
 
 from shared import db, keys, log, queue, settings, training
-from shared.errors import NotFound
+from shared.files import place
+from shared.files.files import Files as Uploads
 from shared.settings import Settings, SettingsError
 from trainer.book import Book
 from trainer.files import Files
@@ -74,8 +74,8 @@ async def listen(url: str, loop: Loop) -> None:
         await link.aclose(close_connection_pool=True)
 
 
-async def unknown(project: str, file: str, path: Path) -> None:
-    raise NotFound(f"No uploaded file has the id {file!r}.", param="training_file")
+def unswept() -> None:
+    """Nothing arrives here that could be left over."""
 
 
 async def serve(chosen: Settings) -> None:
@@ -86,7 +86,8 @@ async def serve(chosen: Settings) -> None:
     home = chosen.folder / "training"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with locked(home, ALONE_WITHIN), db.connect(chosen.postgres) as pool:
-        files = Files(chosen, unknown)
+        uploads = Uploads(lambda: pool, place.blobs(chosen), place.bounds(chosen), unswept)
+        files = Files(chosen, uploads.fetch)
         lease = Alone(chosen.train_device)
 
         def begin(book: Book) -> Run:
