@@ -243,7 +243,7 @@ async def record(link: LinkLike, events: Sequence[bytes]) -> None:
 def lament(used: bytes) -> None:
     """The log is the last place where a UsageEvent can be kept."""
     told = msgspec.json.encode(msgspec.structs.asdict(usage.decode(used))).decode()
-    logger.error("no room for a usage event: the database does not take them", used=told)
+    logger.error("a usage event found no place but this", used=told)
 
 
 async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:

@@ -22,7 +22,7 @@ from shared.resp import Link
 from shared.settings import Model, Settings
 from shared.wire.event import LAST, Done, Finish, Item, Text
 from shared.wire.node import decode_state
-from shared.wire.task import Class, Kind
+from shared.wire.task import Class, Kind, Origin
 from tests.loops import around, reported
 from tests.native import Upstream
 from worker.custody import ALL, Share
@@ -31,7 +31,10 @@ from worker.lane import Lane
 from worker.occasion import LoadAsked
 
 PLACES = 4
-LIVING = ("aihub:worker", "aihub:keepers:", "aihub:reply:", "aihub:wake:", "aihub:share:")
+LIVING = (
+    *("aihub:worker", "aihub:keepers:", "aihub:reply:", "aihub:wake:", "aihub:share:"),
+    "aihub:usage",
+)
 
 
 async def eventually(there: Callable[[], bool], within: float = 10) -> None:
@@ -153,6 +156,7 @@ class Hub:
         key: str = "alice",
         service: Class = "interactive",
         dispatch: Dispatch | None = None,
+        origin: Origin | None = None,
         **body: Any,
     ) -> Reply:
         if kind == "chat":
@@ -166,6 +170,7 @@ class Hub:
             key=key,
             streamed=streamed,
             service=service,
+            origin=origin,
         )
 
     def idle(self) -> bool:

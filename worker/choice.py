@@ -53,14 +53,23 @@ class ChoiceRun:
         self._assembly = None if request.streamed else Assembly()
         self._reason: str | None = None
         self._suspect: asyncio.Lock | None = None
+        self._counted: Usage | None = None
+        self._silent = True
+
+    @property
+    def usage(self) -> Usage:
+        """As the engine counted so far, else a token for each piece."""
+        if self._counted is not None:
+            return self._counted
+        return Usage(completion=max(0, self._pieces + len(self._raw)))
 
     def attach(self, source: Pausable) -> None:
         self._source = source
         self._request.attach(source)
 
     def text(self, text: str) -> None:
-        if self._suspect is not None:
-            self._clear()
+        if self._silent:
+            self._speak()
         self._raw.append(text)
         if self._assembly is None:
             self._request.emit(Text(self._choice, text))
@@ -68,14 +77,17 @@ class ChoiceRun:
             self._assembly.text(text)
 
     def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
-        if self._suspect is not None:
-            self._clear()
+        if self._silent:
+            self._speak()
         self._broken = self._broken or raw is None
         self._raw.append(raw or "")
         if self._assembly is None:
             self._request.emit(Delta(self._choice, raw, delta, logprobs))
         else:
             self._assembly.delta(delta, logprobs)
+
+    def count(self, usage: Usage) -> None:
+        self._counted = usage
 
     def finish(self, reason: str) -> None:
         self._reason = reason
@@ -100,8 +112,9 @@ class ChoiceRun:
                         break
                     await asyncio.sleep(PAUSE * tries)
                     continue
-                # Only its counts are missing, and to go on would add text behind the end.
-                usage = Usage(completion=self._pieces + len(self._raw))
+                # Only its last counts are missing, and to go on would add text behind the end.
+                usage = self.usage
+            self._counted = usage
             if self._assembly is None:
                 self._request.emit(Finish(self._choice, self._reason or "stop", usage))
             return usage
@@ -111,6 +124,7 @@ class ChoiceRun:
         self, kind: Literal["chat", "completion"], body: dict[str, Any], *, suspicious: bool
     ) -> Usage:
         """One engine's go; raises Lost when it breaks. Suspects go one at a time."""
+        self._silent = True
         if suspicious:
             suspect = self._request.suspects
             await suspect.acquire()
@@ -124,7 +138,8 @@ class ChoiceRun:
                 pieces=self._pieces + len(self._raw),
                 adapter=self._request.adapter,
             )
-            return await engine.generate(generation, self)
+            with self._request.meter.computing():
+                return await engine.generate(generation, self)
         except EngineLost as error:
             raise Lost(str(error), asked=self._source is not None) from error
         finally:
@@ -132,6 +147,12 @@ class ChoiceRun:
             if self._source is not None:
                 self._request.detach(self._source)
                 self._source = None
+
+    def _speak(self) -> None:
+        """Something came out of the engine that is asked now."""
+        self._silent = False
+        self._request.meter.begin()
+        self._clear()
 
     def _clear(self) -> None:
         """Lets the next suspect try."""
@@ -167,17 +188,6 @@ def spread(kind: Literal["chat", "completion"], data: bytes) -> tuple[list[dict[
                 one["seed"] = body["seed"] + number
             bodies.append(one)
     return bodies, count
-
-
-def total(usages: list[Usage], choices_per_prompt: int) -> Usage:
-    """A prompt counts once, however many choices it has."""
-    prompts = usages[::choices_per_prompt]
-    return Usage(
-        prompt=sum(usage.prompt for usage in prompts),
-        completion=sum(usage.completion for usage in usages),
-        cached=sum(usage.cached for usage in prompts),
-        reasoning=sum(usage.reasoning for usage in usages),
-    )
 
 
 async def together(work: list[Coroutine[Any, Any, Usage]]) -> list[Usage]:

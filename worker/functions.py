@@ -16,9 +16,9 @@ from worker.choice import (
     decode_body,
     spread,
     together,
-    total,
 )
 from worker.engines.base import EngineLost
+from worker.meter import Known
 from worker.request import Request
 
 NOTHING = Progress("", 0)
@@ -46,16 +46,17 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
         for choice, progress in enumerate(before)
         if progress.usage is None
     }
-    if runs and position.broken:
-        raise EngineFailed(BROKEN)
-    usages = await together(
-        [run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()]
-    )
-    known = dict(zip(runs, usages, strict=True))
-    usage = total(
-        [known.get(choice) or progress.usage or Usage() for choice, progress in enumerate(before)],
+    request.meter.count(
+        [
+            runs.get(choice) or Known(progress.usage or Usage())
+            for choice, progress in enumerate(before)
+        ],
         per_prompt,
     )
+    if runs and position.broken:
+        raise EngineFailed(BROKEN)
+    await together([run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()])
+    usage = request.meter.usage
     if request.streamed:
         request.emit(Done(usage))
     else:
@@ -99,10 +100,14 @@ async def embed(request: Request) -> None:
     for tries in range(1, ENGINE_TRIES + 1):
         engine = await request.engine()
         try:
-            request.emit(await engine.embed(inputs, body.get("dimensions")))
+            with request.meter.computing():
+                vectors = await engine.embed(inputs, body.get("dimensions"))
         except EngineLost as error:
             logger.warning("engine lost", job=task.id, tries=tries, error=str(error))
             await asyncio.sleep(PAUSE * tries)
         else:
+            request.meter.begin()
+            request.meter.count([Known(vectors.usage)])
+            request.emit(vectors)
             return
     raise EngineFailed(f"The engine broke {ENGINE_TRIES} times on this request.")

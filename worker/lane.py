@@ -27,18 +27,21 @@ from shared.resp import Link, Lost
 from shared.settings import Settings
 from shared.wire.event import Cancel, Order, Position, Resend, decode_control
 from worker.arq_redis import arq_settings
+from worker.batches import Batches
 from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
 from worker.effect import gone
 from worker.functions import chat, completion, embedding, refuse
 from worker.line import Lines
 from worker.loop import Loop
+from worker.meter import Meter
 from worker.order import Orders
 from worker.places import Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
 from worker.servers import Servers
+from worker.settlement import settle
 from worker.siblings import Siblings
 
 POLL_SECONDS = 1
@@ -83,6 +86,9 @@ class Lane(Worker):
         self._listening = Link(settings.redis, "wake")
         self._writer = ReplyWriter(
             self._link, self.name, self._clock, self._gateway_gone, self._set_flow
+        )
+        self._batches = Batches(
+            loop.residents, loop.device.kind == "cuda", report.sample, self._clock
         )
         self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
@@ -199,7 +205,9 @@ class Lane(Worker):
             before.stop("lost")
             latest = before.claimed.attempt
             claimed = claimed._replace(attempt=max(claimed.attempt, latest + 1))
-        request = Request(claimed, self.name, self._writer, self._loop, grant, self._clock)
+        ready = self._loop.ready_for(claimed.task.model)
+        meter = Meter(claimed, ready, self._batches, self._clock)
+        request = Request(claimed, self.name, self._writer, self._loop, grant, self._clock, meter)
         request.refusal = refusal
         if not self._writer.flows(claimed.task.gateway):
             request.set_flow(False)
@@ -222,7 +230,7 @@ class Lane(Worker):
             if not request.over:
                 self._writer.forget(claimed.task.gateway, claimed.task.stream)
             await request.leave()
-            await self._settle(request)
+            await settle(self._link, self.name, request)
 
     async def _call(self, request: Request) -> None:
         claimed = request.claimed
@@ -233,20 +241,6 @@ class Lane(Worker):
         else:
             function = self.functions[claimed.task.kind]
             await function.coroutine({**self.ctx, "request": request})
-
-    async def _settle(self, request: Request) -> None:
-        """Takes the job off the queue, or hands it back, by why it stopped."""
-        claimed = request.claimed
-        try:
-            if request.reason == "released":
-                await queue.release(self._link, self.name, claimed.queue, claimed.id)
-                if request.passed_to is not None:
-                    queue.call(self._link, request.passed_to, claimed.queue, 1)
-            elif request.reason != "lost":
-                await queue.finish(self._link, self.name, claimed.queue, claimed.id)
-        except (Lost, hiredis.HiredisError) as error:
-            # The lease runs out and another attempt finds nobody waiting for it.
-            logger.warning("cannot finish", job=claimed.id, error=str(error))
 
     async def _renew(self) -> None:
         self._writer.sweep()

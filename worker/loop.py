@@ -137,6 +137,11 @@ class Loop:
         """Requests whose engine died and that wait for its next run; no queue knows them."""
         return self._returning.count(model)
 
+    def ready_for(self, model: str) -> float | None:
+        """Seconds since the model became ready; None: it is not."""
+        slot = self.state.slots.get(model)
+        return self.now - slot.since if slot and slot.state == "ready" else None
+
     def slot(self, model: str) -> Slot:
         return self.state.slots[model]
 

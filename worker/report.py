@@ -45,6 +45,13 @@ class Report:
         if self._loop.device.kind == "cpu":
             self._ram = await asyncio.to_thread(ram)
 
+    def sample(self) -> Sample | None:
+        """The last look at the card; None where there is none, or it fails."""
+        if self._sampler is None:
+            return None
+        seen = self._sampler.latest.get(self._loop.device.name)
+        return seen if isinstance(seen, Sample) else None
+
     def models(self) -> dict[str, ModelReport]:
         return {name: self.model(name) for name in self._loop.state.slots}
 
@@ -67,8 +74,8 @@ class Report:
             report = replace(report, total=total, used=total - available)
         if isinstance(device, CudaDevice):
             report = replace(report, description=device.description.name)
-        seen = self._sampler.latest.get(device.name) if self._sampler is not None else None
-        return sampled(report, seen) if isinstance(seen, Sample) else report
+        seen = self.sample()
+        return sampled(report, seen) if seen is not None else report
 
     def offered(self) -> dict[str, tuple[Offered, ...]]:
         """What servers offer by themselves, by settings table."""

@@ -8,20 +8,24 @@ from typing import Any, Literal
 
 from shared import log
 from shared.clock import Clock
-from shared.errors import EngineFailed, HubError, RequestTimeout, UnsupportedValue
+from shared.errors import ClientClosed, EngineFailed, HubError, RequestTimeout, UnsupportedValue
 from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.wire.event import (
     LAST,
     Entry,
+    Failed,
     Item,
     Position,
     Started,
+    Usage,
     Where,
 )
+from shared.wire.usage import encode
 from worker.adapters import Lease
 from worker.engines.base import Engine, Pausable
 from worker.loop import Loop
+from worker.meter import Known, Meter
 from worker.places import Grant, PassedOn
 
 ASK_AGAIN = 1.0
@@ -44,8 +48,10 @@ class Request:
         loop: Loop,
         grant: Grant,
         clock: Clock,
+        meter: Meter,
     ) -> None:
         self.claimed = claimed
+        self.meter = meter
         self.refusal: HubError | None = None
         """Why it is not run at all."""
         self.keep_alive: float | None = None
@@ -55,6 +61,8 @@ class Request:
         self.passed_to: str | None = None
         """The worker that is called for it when it is released."""
         self.over = False
+        self.failed: Failed | None = None
+        """The error it ended in."""
         self._loop = loop
         self._grant = grant
         self._lease: Lease | None = None
@@ -138,8 +146,7 @@ class Request:
 
     def begin(self) -> None:
         """Sends the first item of the reply."""
-        slot = self._loop.state.slots.get(self.claimed.task.model)
-        ready = self._loop.now - slot.since if slot and slot.state == "ready" else None
+        ready = self._loop.ready_for(self.claimed.task.model)
         self.emit(Started(self._clock.wall_ms() / 1000, ready))
 
     def emit(self, item: Item) -> None:
@@ -148,7 +155,19 @@ class Request:
         entry = Entry(task.stream, self.claimed.attempt, self._index, item)
         self._index += 1
         self.over = isinstance(item, LAST)
+        if isinstance(item, Failed):
+            self.failed = item
         self._writer.put(task.gateway, entry)
+
+    def used(self) -> bytes | None:
+        """Its line in the ledger, once it has ended; None: it is nobody's, or goes on elsewhere."""
+        ended = self.failed
+        if not self.over:
+            if self.reason != "cancelled":
+                return None
+            ended = ClientClosed("The client left.").failed()
+        event = self.meter.event(ended)
+        return None if event is None else encode(event)
 
     def stop(self, reason: Reason) -> None:
         """Ends the run from outside, begun or not; the first reason given stands."""
@@ -197,7 +216,8 @@ class Request:
 
     async def give_up(self) -> None:
         """Ends a job that was tried too often."""
-        await self.position()
+        position = await self.position()
+        self.meter.count(got(position))
         tries = self.claimed.attempt - 1
         self.emit(EngineFailed(f"The request failed {tries} times; giving up.").failed())
 
@@ -225,3 +245,11 @@ class Request:
     def _fail(self, error: HubError) -> None:
         if self.reason is None:
             self.emit(error.failed())
+
+
+def got(position: Position) -> list[Known]:
+    """What the caller of earlier attempts has, a token for each piece that is not counted."""
+    return [
+        Known(progress.usage or Usage(completion=progress.pieces))
+        for progress in position.choices.values()
+    ]

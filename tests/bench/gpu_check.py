@@ -25,6 +25,7 @@ from shared.estimate import Estimate, estimate
 from shared.load import load_of, weights_path
 from shared.settings import Model, Settings
 from shared.weights import read
+from shared.wire.event import Usage
 from tests.bench.figures import table
 from worker.cuda import CudaDevice, open_cuda
 from worker.device import DeviceFault
@@ -55,6 +56,9 @@ class First:
 
     def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
         self.at = self.at or time.monotonic()
+
+    def count(self, usage: Usage) -> None:
+        return
 
     def finish(self, reason: str) -> None:
         self.at = self.at or time.monotonic()

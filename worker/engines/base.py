@@ -71,6 +71,9 @@ class Sink(Protocol):
         `raw` None: the engine's own text is not known, so the choice cannot be resumed.
         """
 
+    def count(self, usage: Usage) -> None:
+        """What the choice took so far, `resume` included as completion; told where it is known."""
+
     def finish(self, reason: str) -> None:
         """The choice ended: stop, length, tool_calls or content_filter."""
 

@@ -56,9 +56,21 @@ class Choice(msgspec.Struct):
     logprobs: msgspec.Raw = NOTHING
 
 
+class Timings(msgspec.Struct):
+    """llama.cpp's counts so far."""
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+    def usage(self) -> Usage:
+        return Usage(self.cache_n + self.prompt_n, self.predicted_n, self.cache_n)
+
+
 class Chunk(msgspec.Struct):
     choices: list[Choice] = []
     usage: Counts | None = None
+    timings: Timings | None = None
     error: Complaint | None = None
 
 
@@ -78,7 +90,8 @@ encode = msgspec.json.Encoder().encode
 class ChunkReader:
     """Gives one streamed choice to `sink`; afterwards `reason` and `usage` are known.
 
-    `calls` reads tool calls out of forced JSON; `logprobs` says in which shape they leave.
+    `calls` reads tool calls out of forced JSON; `logprobs` says in which shape they leave. `spent`
+    tokens of what the engine takes for the prompt are what was generated before.
     """
 
     def __init__(
@@ -89,6 +102,7 @@ class ChunkReader:
         logprobs: Logprobs | None = None,
         subject: Subject = "messages",
         schema_param: str = "response_format",
+        spent: int = 0,
     ) -> None:
         self.reason: str | None = None
         self.usage: Usage | None = None
@@ -100,6 +114,7 @@ class ChunkReader:
         self._called = False
         self._subject = subject
         self._schema_param = schema_param
+        self._spent = spent
 
     def take(self, data: bytes) -> None:
         """One event's data; raises EngineLost when it is no chunk, HubError when it is an error."""
@@ -124,6 +139,9 @@ class ChunkReader:
                 self._end(choice.finish_reason)
         if chunk.usage is not None:
             self.usage = chunk.usage.usage()
+            self._sink.count(self._behind(self.usage))
+        elif chunk.timings is not None:
+            self._sink.count(self._behind(chunk.timings.usage()))
         if chunk.error is not None:
             raise from_stream(chunk.error, self._subject, self._schema_param)
 
@@ -132,6 +150,15 @@ class ChunkReader:
         if self.reason is None:
             raise EngineLost("the engine's stream ended in the middle of the choice")
         return self.usage or Usage()
+
+    def _behind(self, usage: Usage) -> Usage:
+        """The counts of the whole choice."""
+        spent = self._spent
+        if not spent:
+            return usage
+        prompt = max(0, usage.prompt - spent)
+        completion = usage.completion + spent
+        return Usage(prompt, completion, min(usage.cached, prompt), usage.reasoning)
 
     def _shaped(self, text: str, logprobs: msgspec.Raw) -> None:
         if self._calls is not None:

@@ -211,19 +211,21 @@ class Request:
         if shaped.body.get("max_tokens", 1) <= 0:
             sink.finish("length")
             return Usage(await self._count_prompt(), spent)
-        usage = await self._stream(shaped, resume, sink)
+        usage = await self._stream(shaped, resume, spent, sink)
         if not resume:
             return usage
         prompt = await self._count_prompt()
         return Usage(prompt, usage.completion + spent, min(usage.cached, prompt))
 
-    async def _stream(self, shaped: shape.Shaped, resume: str, sink: Sink) -> Usage:
+    async def _stream(self, shaped: shape.Shaped, resume: str, spent: int, sink: Sink) -> Usage:
         kind = self._generation.kind
         calls = CallReader() if shaped.forced else None
         if calls is not None:
             calls.skip(resume)
         subject = SUBJECTS[kind]
-        reader = ChunkReader(sink, calls=calls, logprobs=shaped.logprobs, subject=subject)
+        reader = ChunkReader(
+            sink, calls=calls, logprobs=shaped.logprobs, subject=subject, spent=spent
+        )
         body = msgspec.json.encode(shaped.body)
         try:
             await self._server.upstream.stream(PATHS[kind], body, reader.take, sink.attach)
@@ -241,6 +243,8 @@ class Request:
             shaped = shape.completion(
                 generation.body, len(generation.resume), context=self._server.context
             )
+        # Who leaves in the middle pays for what was generated until then.
+        shaped.body["timings_per_token"] = True
         if self._server.adapters:
             # All are named every time: without, a slot goes on with the last request's.
             shaped.body["lora"] = [

@@ -114,7 +114,9 @@ class OpenAi(Sleepless, Unadaptable, Unwatched):
                 return Usage(0, spent)
         subject = SUBJECTS[generation.kind]
         asked = body.get("logprobs") not in (None, False)
-        reader = ChunkReader(sink, logprobs=SameLogprobs() if asked else None, subject=subject)
+        reader = ChunkReader(
+            sink, logprobs=SameLogprobs() if asked else None, subject=subject, spent=spent
+        )
         try:
             await self._upstream.stream(
                 PATHS[generation.kind], msgspec.json.encode(body), reader.take, sink.attach

@@ -7,6 +7,7 @@ place in it must generate the whole answer again.
 from __future__ import annotations
 
 from shared.errors import EngineFailed
+from shared.wire.event import Usage
 from worker.engines.base import Pausable, Sink
 from worker.engines.toolcalls import CallReader, CallsDelta
 
@@ -64,6 +65,9 @@ class ReplaySink:
         elif raw is None or self._prefix.strip(raw):
             # A token that was half given has no half of a log-probability.
             raise diverged()
+
+    def count(self, usage: Usage) -> None:
+        self._sink.count(usage)
 
     def finish(self, reason: str) -> None:
         if self._prefix.open:

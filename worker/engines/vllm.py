@@ -144,7 +144,7 @@ class Vllm:
         if request.body.get("max_tokens", 1) <= 0:
             sink.finish("length")
             return Usage(prompt, ids.count)
-        usage = await self._stream(generation.kind, request, "", sink)
+        usage = await self._stream(generation.kind, request, "", sink, ids.count)
         return Usage(prompt, usage.completion + ids.count, min(usage.cached, prompt))
 
     def _shape(self, generation: Generation) -> Shaped:
@@ -154,7 +154,9 @@ class Vllm:
         tools = self._model.tool_parser is not None
         return shaped(generation, name, self._model.context, tools=tools)
 
-    async def _stream(self, kind: str, request: Shaped, given: str, sink: Sink) -> Usage:
+    async def _stream(
+        self, kind: str, request: Shaped, given: str, sink: Sink, spent: int = 0
+    ) -> Usage:
         """Generate; `given` was generated before and is not given again."""
         subject = SUBJECTS[kind]
         calls: CallReader | None = calls_behind(given) if request.forced else None
@@ -166,6 +168,7 @@ class Vllm:
             logprobs=request.logprobs,
             subject=subject,
             schema_param=request.schema_param,
+            spent=spent,
         )
         body = msgspec.json.encode(request.body)
         try:

@@ -22,6 +22,10 @@ OWN = (
 CONSTRAINTS = ("response_format", "structured_outputs")
 
 
+COUNTS = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+"""In every chunk: who leaves in the middle pays for what was generated until then."""
+
+
 class Shaped(NamedTuple):
     """`body` for the engine, and how to read its answer."""
 
@@ -74,7 +78,7 @@ def shaped(generation: Generation, name: str, context: int, *, tools: bool) -> S
     limits = {key: min(made.body[key], context) for key in LIMITS if made.body.get(key)}
     own = {key: body[key] for key in OWN if key in body}
     return Shaped(
-        {**made.body, **own, **limits, "model": name},
+        {**made.body, **own, **limits, **COUNTS, "model": name},
         logprobs,
         made.forced,
         made.schema_param,

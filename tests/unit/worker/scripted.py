@@ -21,8 +21,10 @@ from shared.wire.event import Entry, Item, Usage, Vectors
 from shared.wire.node import LoadProgress
 from shared.wire.task import Kind, Task
 from tests.loops import around
+from worker.batches import Batches
 from worker.engines.base import Generation, Sink
 from worker.loop import Loop
+from worker.meter import Meter
 from worker.places import Grant
 from worker.request import Request
 
@@ -131,7 +133,10 @@ class Place:
             *("key", "interactive", deadline),
         )
         claimed = Claimed("aihub:queue:m", "job-1", attempt, task, b"")
-        return Request(claimed, "wk-1", self.writer, self.loop, Grant("m", -1), SystemClock())
+        clock = SystemClock()
+        batches = Batches(self.loop.residents, False, lambda: None, clock)
+        meter = Meter(claimed, None, batches, clock)
+        return Request(claimed, "wk-1", self.writer, self.loop, Grant("m", -1), clock, meter)
 
     def entries(self) -> list[Entry]:
         outbox = self.writer._outboxes["gw-1"]

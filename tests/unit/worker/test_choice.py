@@ -25,9 +25,10 @@ from shared.wire.event import (
     Usage,
 )
 from tests.unit.worker.scripted import Place, Scripted, breaks, says
-from worker.choice import spread, together, total
+from worker.choice import spread, together
 from worker.engines.base import EngineLost, Generation, Sink
 from worker.functions import chat
+from worker.meter import total
 
 LOST = EngineLost("gone")
 

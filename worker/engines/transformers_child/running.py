@@ -144,8 +144,8 @@ class Running:
             self._told = []
         if self.reason is not None:
             choice["finish_reason"] = self.reason
-            chunk["usage"] = {
-                "prompt_tokens": self._prompt,
-                "completion_tokens": len(self.ids) - self._prompt,
-            }
+        chunk["usage"] = {
+            "prompt_tokens": self._prompt,
+            "completion_tokens": len(self.ids) - self._prompt,
+        }
         return chunk

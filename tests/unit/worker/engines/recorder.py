@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from shared.wire.event import Usage
 from worker.engines.base import Pausable
 
 
@@ -19,6 +20,7 @@ class Recorder:
         self._raw: list[str] = []
         self.resumable = True
         self.reasons: list[str] = []
+        self.counts: list[Usage] = []
 
     def attach(self, source: Pausable) -> None:
         self.source = source
@@ -36,6 +38,9 @@ class Recorder:
             self.logprobs.append(json.loads(logprobs))
         self.resumable = self.resumable and raw is not None
         self._raw.append(raw or "")
+
+    def count(self, usage: Usage) -> None:
+        self.counts.append(usage)
 
     def finish(self, reason: str) -> None:
         self.reasons.append(reason)
