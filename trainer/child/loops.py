@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
@@ -12,6 +13,7 @@ from trainer.child.model import widen
 from trainer.child.watch import Watch
 from trainer.child.words import Words
 from trainer.plan import Plan
+from trainer.schedule import rise, share
 
 CLIP = 1.0
 """Norm of a step's gradient, at most."""
@@ -21,7 +23,9 @@ def build(
     plan: Plan, folder: Path, model: Any, words: Words, train: Any, validation: Any, watch: Watch
 ) -> Any:
     """A trl trainer whose checkpoints lie in `folder`; `model` has its adapter."""
-    made = LOOPS[plan.method](plan, common(plan, folder, validation is not None))(
+    made = loop(
+        plan,
+        common(plan, folder, validation is not None),
         model=model,
         train_dataset=train,
         eval_dataset=validation,
@@ -44,8 +48,6 @@ def common(plan: Plan, folder: Path, validated: bool) -> dict[str, Any]:
         "per_device_eval_batch_size": chosen.batch,
         "gradient_accumulation_steps": chosen.accumulation,
         "learning_rate": chosen.learning_rate,
-        "lr_scheduler_type": "linear",
-        "warmup_steps": chosen.warmup,
         "weight_decay": 0.0,
         "max_grad_norm": CLIP,
         "optim": "adamw_torch" if chosen.optimiser == "adamw" else chosen.optimiser,
@@ -69,29 +71,42 @@ def common(plan: Plan, folder: Path, validated: bool) -> dict[str, Any]:
     }
 
 
-def supervised(plan: Plan, arguments: dict[str, Any]) -> Any:
+class Ours:
+    """What both of trl's loops do as we want it; `warmup` is a share of the steps."""
+
+    warmup: float
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: a checkpoint holds what is needed to go on."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        steps, rising = num_training_steps, rise(num_training_steps, self.warmup)
+        if self.lr_scheduler is None:
+            self.lr_scheduler: Any = LambdaLR(
+                optimizer or self.optimizer,  # type: ignore[attr-defined]
+                lambda step: share(step, steps, rising),
+            )
+        return self.lr_scheduler
+
+
+class Supervised(Ours, SFTTrainer):  # type: ignore[misc]
     """Tokens and labels are made already: see words.py."""
 
-    class Supervised(SFTTrainer):  # type: ignore[misc]
-        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-            """None: a checkpoint holds what is needed to go on."""
 
-    settings = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})
-    return lambda **given: Supervised(args=settings, **given)
-
-
-def preference(plan: Plan, arguments: dict[str, Any]) -> Any:
+class Preference(Ours, DPOTrainer):  # type: ignore[misc]
     """The reference is the base: the same model with its adapter off."""
 
-    class Preference(DPOTrainer):  # type: ignore[misc]
-        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-            """None: a checkpoint holds what is needed to go on."""
-
-        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            return dataset
-
-    settings = DPOConfig(**arguments, beta=plan.hyperparameters.beta)
-    return lambda **given: Preference(args=settings, **given)
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
 
 
-LOOPS = {"supervised": supervised, "dpo": preference}
+def loop(plan: Plan, arguments: dict[str, Any], **given: Any) -> Any:
+    made: Any
+    if plan.method == "dpo":
+        settings = DPOConfig(**arguments, beta=plan.hyperparameters.beta)
+        made = Preference(args=settings, **given)
+    else:
+        prepared = {"dataset_kwargs": {"skip_prepare_dataset": True}}
+        made = Supervised(args=SFTConfig(**arguments, **prepared), **given)
+    made.warmup = plan.hyperparameters.warmup
+    return made

@@ -21,7 +21,7 @@ def load(folder: Path, chosen: Hyperparameters, device: str) -> Any:
     dtype = getattr(torch, chosen.dtype)
     more = {"quantization_config": four_bit(dtype)} if chosen.quantise == "nf4" else {}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        base = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             device_map={"": "cuda:0" if device == "cuda" else "cpu"},
@@ -33,6 +33,19 @@ def load(folder: Path, chosen: Hyperparameters, device: str) -> Any:
     except (OSError, ValueError, ImportError) as error:
         said = " ".join(str(error).split())[:300]
         raise UnfitError(f"The base cannot be loaded: {said}") from error
+    keep_layout(base)
+    return base
+
+
+def keep_layout(base: Any) -> None:
+    """Where a CPU has AVX512-BF16, bitsandbytes repacks 4-bit weights at the first validation.
+
+    There is no way back from that layout and no gradient through it: every step behind such a
+    validation would train wrongly, with a warning at most.
+    """
+    for each in base.modules():
+        if hasattr(each, "support_avx512bf16_for_cpu"):
+            each.support_avx512bf16_for_cpu = False
 
 
 def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:

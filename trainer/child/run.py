@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 import torch
+from transformers.utils import logging
 
+from shared.adapter_gguf import convert
 from trainer import health, manifest
 from trainer.child import answering, data, loops, model
 from trainer.child.watch import LAST, Progress, Watch
@@ -35,6 +37,7 @@ class Run:
         """The exit status."""
         plan, folder, wire = self._plan, self._folder, self._wire
         bound(plan)
+        logging.disable_progress_bar()
         wire.say(Phase("loading"))
         words = Words(Path(plan.base))
         base = model.load(Path(plan.base), plan.hyperparameters, plan.device)
@@ -105,6 +108,10 @@ class Run:
             wire.say(sample)
         wire.say(Phase("writing"))
         target = write(adapted, folder)
+        gguf = None
+        if plan.base_gguf is not None:
+            convert(target, Path(plan.base_gguf), folder / ADAPTER_GGUF)
+            gguf = ADAPTER_GGUF
         shutil.rmtree(folder / TABLES)
         last = progress.losses[-LAST:]
         metrics = Metrics(
@@ -120,7 +127,7 @@ class Run:
         wire.say(
             Done(
                 adapter=target.name,
-                adapter_gguf=None,
+                adapter_gguf=gguf,
                 sha256=manifest.sha256(target / WEIGHTS),
                 steps=loop.state.global_step,
                 trained_tokens=int(loop.state.num_input_tokens_seen),

@@ -52,7 +52,7 @@ async def prepare(path: Path, base: Path, store: Path) -> Path:
 async def convert(folder: Path, base: Path, target: Path) -> None:
     child = await spawn(
         [
-            *(sys.executable, "-m", "worker.engines.llamacpp_adapter"),
+            *(sys.executable, "-m", "shared.adapter_gguf"),
             *(str(folder), str(base), str(target)),
         ],
         folder=Path(worker.__file__).parents[1],

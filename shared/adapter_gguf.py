@@ -1,6 +1,6 @@
 """A peft folder as the GGUF adapter that llama.cpp loads.
 
-`python -m worker.engines.llamacpp_adapter FOLDER BASE TARGET` writes TARGET for the base model
+`python -m shared.adapter_gguf FOLDER BASE TARGET` writes TARGET for the base model
 BASE (a GGUF file), or ends with status 1 and its reason as the last line of standard error. It is
 a process of its own because reading a large vocabulary holds the interpreter for seconds.
 """

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from shared.adapter_gguf import Unfit, convert, floats, permuted
 from tests import adapters
-from worker.engines.llamacpp_adapter import Unfit, convert, floats, permuted
 
 NAMES = {
     "self_attn.q_proj": "attn_q",
