@@ -24,3 +24,16 @@ def train(python: str, folder: Path) -> list[str]:
     a line. `-I` keeps out whatever PYTHONPATH names.
     """
     return [python, "-I", str(ENTRY), "train", str(folder), str(os.getpid())]
+
+
+def dry(python: str) -> list[str]:
+    """Reads an estimate.DryRun on standard input, answers estimate.Peaks on standard output.
+
+    Status 1: there is no answer, the last line of standard error says why. The same of `survey`.
+    """
+    return [python, "-I", str(ENTRY), "dry", str(os.getpid())]
+
+
+def survey(python: str) -> list[str]:
+    """Reads a survey.Question, answers survey.Survey."""
+    return [python, "-I", str(ENTRY), "survey", str(os.getpid())]

@@ -12,7 +12,7 @@ import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("shared", "shared.weights", "trainer", "trainer.child")
+PACKAGES = ("shared", "trainer")
 
 
 def find_ours() -> None:

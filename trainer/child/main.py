@@ -1,18 +1,26 @@
-"""`train FOLDER PARENT`: what trainer/launch.py starts. Exit statuses: trainer/plan.py."""
+"""What trainer/launch.py starts. Exit statuses: trainer/plan.py.
+
+`train FOLDER PARENT` trains. `dry PARENT` and `survey PARENT` read a question as JSON from standard
+input and answer with JSON on standard output.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from shared.lifeline import die_with_parent
 from trainer.child.wire import Wire
+from trainer.estimate import DryRun
 from trainer.example import Unusable
-from trainer.plan import BROKEN, UNREADABLE, Plan
+from trainer.plan import BROKEN, FINISHED, UNREADABLE, Plan
 from trainer.report import Broken, Phase
+from trainer.survey import Question
 
 NO_MEMORY = ("not enough memory", "can't allocate memory")
 """What torch says on a CPU."""
@@ -23,8 +31,17 @@ def main(argv: list[str]) -> int:
         case ["train", folder, parent]:
             die_with_parent(int(parent))
             return train(Path(folder))
+        case ["dry", parent]:
+            die_with_parent(int(parent))
+            return answered(dry)
+        case ["survey", parent]:
+            die_with_parent(int(parent))
+            return answered(surveyed)
         case _:
-            print("usage: bootstrap.py train FOLDER PARENT", file=sys.stderr)
+            print(
+                "usage: bootstrap.py train FOLDER PARENT | dry PARENT | survey PARENT",
+                file=sys.stderr,
+            )
             return UNREADABLE
 
 
@@ -64,6 +81,35 @@ def train(folder: Path) -> int:
         )
     wire.say(broken)
     return BROKEN
+
+
+def answered(reply: Callable[[bytes], msgspec.Struct]) -> int:
+    """Status 1 with the reason as the last line of standard error where there is no answer."""
+    from trainer.child.words import UnfitError
+
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        made = reply(sys.stdin.buffer.read())
+    except (UnfitError, Unusable, OSError, ValueError) as error:
+        traceback.print_exc()
+        print(first_line(error), file=sys.stderr)
+        return BROKEN
+    with os.fdopen(out, "wb") as answer:
+        answer.write(msgspec.json.encode(made))
+    return FINISHED
+
+
+def dry(asked: bytes) -> msgspec.Struct:
+    from trainer.child.dry import dry_run
+
+    return dry_run(msgspec.json.decode(asked, type=DryRun))
+
+
+def surveyed(asked: bytes) -> msgspec.Struct:
+    from trainer.child.surveying import survey
+
+    return survey(msgspec.json.decode(asked, type=Question))
 
 
 def first_line(error: BaseException) -> str:

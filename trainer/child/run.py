@@ -13,6 +13,7 @@ from transformers.utils import logging
 from shared.adapter_gguf import convert
 from trainer import health, manifest
 from trainer.child import answering, data, loops, model
+from trainer.child.rows import Taken
 from trainer.child.watch import LAST, Progress, Watch
 from trainer.child.wire import Wire
 from trainer.child.words import Words
@@ -66,7 +67,7 @@ class Run:
             return self._yielded(watch)
         return self._finish(loop, adapted, words, watch, validation)
 
-    def _tables(self, words: Words) -> tuple[Any, Any, data.Taken]:
+    def _tables(self, words: Words) -> tuple[Any, Any, Taken]:
         plan = self._plan
         place = self._folder / TABLES
         shutil.rmtree(place, ignore_errors=True)
