@@ -90,7 +90,7 @@ class Gateway:
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         admission = Admission(self._catalog, self.dispatch.states, self.tuned.know)
-        memory = Memory(self.responses, self.semantic)
+        memory = Memory(self.responses, self.semantic, self.dispatch.files)
         generation = Generation(self._settings, admission, self.dispatch, self.counts, memory)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         caches = Caches(self.responses, self._catalog)

@@ -39,6 +39,8 @@ from shared.wire.node import ModelState, WorkerState
 from shared.wire.task import Class, Kind, Origin, Task
 from shared.wire.usage import encode
 
+ELSEWHERE = ("openai", "ollama")
+"""Engines whose models' files are not a worker's."""
 WAIT_FOR_REDIS = 5.0
 """Seconds a request waits for a Redis that is being restarted."""
 logger = log.get("dispatch")
@@ -198,6 +200,20 @@ class Dispatch:
     def states(self) -> Mapping[str, ModelState]:
         """How each model stands where it stands best."""
         return self._sightings.states()
+
+    def files(self, entry: Entry) -> str | None:
+        """Names the files that a model answers from; None: not known, or workers' files differ.
+
+        Empty for one that an upstream has.
+        """
+        if entry.model.engine in ELSEWHERE:
+            return ""
+        told = {
+            report.files
+            for worker in self._sightings.lane(entry.model.lane)
+            if (report := worker.models.get(entry.base)) is not None
+        }
+        return (told.pop() or None) if len(told) == 1 else None
 
     def failed(self) -> list[str]:
         """Models whose engines do not start; the others are served all the same."""

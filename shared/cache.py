@@ -30,11 +30,15 @@ _WHATS: tuple[What, ...] = ("alone", "hit", "lead", "follow")
 
 
 class Place(NamedTuple):
-    """Where an answer is kept: `digest` names all that it depends on, in hex."""
+    """Where an answer is kept: `digest` names all that it depends on, in hex.
+
+    `model` is the base model and `version` that of an adapter on it, or empty.
+    """
 
     digest: str
     project: str
     model: str
+    version: str
     flight: str
 
 
@@ -82,7 +86,7 @@ async def keep(
             *keys.CACHE,
             keys.answer(place.digest),
             place.flight,
-            *marks_of(place.project, place.model),
+            *marks_of(place.project, place.model, place.version),
         ),
         (
             keys.ANSWER,
@@ -92,6 +96,7 @@ async def keep(
             began_ms,
             place.project,
             place.model,
+            place.version,
             room.life_ms,
             room.bytes,
             OVERHEAD,
@@ -121,7 +126,7 @@ async def sweep(link: LinkLike, most_bytes: int) -> Size:
 
 
 async def purge(link: LinkLike, project: str = "", models: Sequence[str] = ()) -> int:
-    """Drops the answers of a project, of models, or of these in it; returns how many."""
+    """Drops the answers of a project, of models or versions, or of these in it; how many."""
     dropped = 0
     for model in models or ("",):
         cursor = "0"
@@ -144,13 +149,14 @@ async def now(link: LinkLike) -> int:
 
 async def purged(link: LinkLike, project: str, model: str, since_ms: int) -> bool:
     """Whether answers of this model in this project were purged since then."""
-    marks = await link.call("MGET", *marks_of(project, model))
+    marks = await link.call("MGET", *marks_of(project, model, ""))
     return any(mark is not None and int(mark) >= since_ms for mark in marks)
 
 
-def marks_of(project: str, model: str) -> list[str]:
+def marks_of(project: str, model: str, version: str) -> list[str]:
     """The purges that concern an answer."""
-    return [keys.purge(p, m) for p in ("", project) for m in ("", model)]
+    models = ("", model, version) if version else ("", model)
+    return [keys.purge(p, m) for p in ("", project) for m in models]
 
 
 async def measure(link: LinkLike) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import psycopg
@@ -23,6 +24,7 @@ from worker.cuda import CudaDevice, open_cuda
 from worker.device import Device
 from worker.engines.base import Reservation
 from worker.engines.registry import build
+from worker.identity import Identity
 from worker.ledger import Ledger
 from worker.residency import Plan
 from worker.resident import Resident
@@ -55,6 +57,9 @@ async def take(settings: Settings, catalog: Catalog, pool: Pool | None) -> Inven
     entries = catalog.served(settings.lane)
     for entry in entries:
         residents[entry.name] = resident = await make(settings, entry, device, ledger, pool)
+        if entry.model.engine not in ELSEWHERE:
+            find = partial(weights_path, entry.name, entry.model, settings)
+            resident.identity = Identity(find)
         if resident.engine.can_adapt:
             listed = [
                 one.adapter for one in catalog.named() if one.base == entry.name and one.adapter

@@ -41,7 +41,8 @@ class Report:
         self._ram: Ram | None = None
 
     async def look(self) -> None:
-        """Asks a device that no sampler looks at what of it is in use."""
+        """Looks at models' files, and at what is in use of a device that no sampler looks at."""
+        await asyncio.to_thread(self._look_at_files)
         if self._loop.device.kind == "cpu":
             self._ram = await asyncio.to_thread(ram)
 
@@ -110,11 +111,17 @@ class Report:
             why=slot.why,
             retry_ms=self._wall_ms(slot.retry_at) if slot.state == "failed" else 0,
             adapters=self._adapters(name),
+            files=resident.identity.digest if resident.identity is not None else "",
         )
 
     def _adapters(self, name: str) -> dict[str, AdapterState]:
         adapters = self._loop.adapters.get(name)
         return adapters.states() if adapters is not None else {}
+
+    def _look_at_files(self) -> None:
+        for resident in list(self._loop.residents.values()):
+            if resident.identity is not None:
+                resident.identity.look()
 
     def _held(self, name: str) -> str:
         """What a model that somebody wants waits for before it loads."""

@@ -19,6 +19,7 @@ from worker import memory
 from worker.adapting import Adapting
 from worker.device import Device, DeviceFault, Lingering, Measured
 from worker.engines.base import Engine, Granted
+from worker.identity import Identity
 from worker.ledger import Ledger, Refused
 
 NEWEST = 0.1
@@ -65,6 +66,8 @@ class Resident:
         """The bytes it was last measured to hold; None: not measured in its present state."""
         self.adapting: Adapting | None = None
         """None: its engine takes no adapters."""
+        self.identity: Identity | None = None
+        """None: its files are elsewhere."""
         self.adapters = 0
         """Bytes of adapters beyond those that the estimate holds."""
         self.loaded: int | None = None
@@ -101,6 +104,8 @@ class Resident:
         Raises NoRoom, or EngineFailed, after which `stop` must follow.
         """
         self._reserve()
+        if self.identity is not None:
+            await asyncio.to_thread(self.identity.hold)
         self.loaded = self.peak = self.figure = None
         if isinstance(self.engine, Granted):
             self.engine.grant(self.reserved)
@@ -143,6 +148,8 @@ class Resident:
         self.single()
         pids = self.engine.pids() or self._pids
         await self.engine.stop()
+        if self.identity is not None:
+            self.identity.release()
         left = GIVEN_BACK
         if self._ledger.held(self.name) is not None:
             try:

@@ -51,11 +51,18 @@ class Caches:
         return Purged(project=project, model=model, exact=exact, semantic=meant)
 
     def named(self, model: str) -> Sequence[str]:
-        """The names under which a model's answers are kept; one that is no more has its own."""
+        """What a model's answers are kept under: names, and for an adapter its versions.
+
+        One that the hub does not have any more is taken at its word.
+        """
         if model not in self._catalog:
             return [model]
-        name = self._catalog.find(model).name
-        return [name, *(one.name for one in self._catalog.named() if one.base == name != one.name)]
+        entry = self._catalog.find(model)
+        if entry.adapter is not None:
+            canary = () if entry.canary is None else (entry.canary.adapter.name,)
+            return [entry.name, entry.adapter.name, *canary]
+        adapters = (one.name for one in self._catalog.named() if one.base == entry.name)
+        return [*dict.fromkeys((entry.name, *adapters))]
 
 
 def away(error: Exception) -> Unavailable:

@@ -17,9 +17,11 @@ from gateway.cache.terms import ANY_AGE, Terms
 from gateway.semantic import semantic
 from gateway.semantic.semantic import Miss, Semantic
 from shared import log
+from shared.catalog import Entry
 from shared.wire.account import Account
 
 logger = log.get("cache")
+Files = Callable[[Entry], str | None]
 Recompute = Callable[[], Awaitable[Kept | None]]
 
 How = Literal["hit", "joined", "semantic"]
@@ -36,14 +38,25 @@ class Found(NamedTuple):
 class Hold:
     """An answer to compute. Whoever has one ends it with `close`."""
 
-    def __init__(self, turn: Turn | None, keep_meant: Callable[[bytes], None] | None) -> None:
+    def __init__(
+        self,
+        turn: Turn | None,
+        keep_meant: Callable[[bytes], None] | None,
+        stands: Callable[[], bool],
+    ) -> None:
         self._turn = turn
+        self._stands = stands
         self._keep_meant = keep_meant
         self.alone = False
         """Whether those who wait for it had better not try one after the other."""
 
     async def keep(self, kept: Kept | None) -> None:
-        """Keeps the answer and lets those who wait have it; None cannot be kept."""
+        """Keeps the answer and lets those who wait have it; None cannot be kept.
+
+        Nor can one whose model has other files now than when it was begun.
+        """
+        if not self._stands():
+            kept = None
         if self._turn is not None:
             await self._turn.keep(kept)
         if kept is not None and self._keep_meant is not None and form.text_of(kept):
@@ -59,7 +72,9 @@ class Hold:
 class Memory:
     """One per gateway process."""
 
-    def __init__(self, responses: Responses, semantic: Semantic) -> None:
+    def __init__(self, responses: Responses, semantic: Semantic, files: Files) -> None:
+        """`files` names what a model answers from, as Dispatch does."""
+        self._files = files
         self._responses = responses
         self._semantic = semantic
         self.largest = responses.largest
@@ -70,7 +85,6 @@ class Memory:
         ask: Ask,
         account: Account,
         wanted: Terms,
-        identity: str,
         end: float,
         tell: Tell,
         recompute: Recompute,
@@ -81,6 +95,9 @@ class Memory:
         clock, which `tell` is called before now and then.
         """
         turn: Turn | None = None
+        identity = self._files(ask.entry)
+        if identity is None:
+            return None
         place = self._responses.place(ask, account, wanted, identity)
         if place is not None:
             found = await self._responses.find(place, wanted, end, tell)
@@ -88,8 +105,12 @@ class Memory:
                 how: How = "joined" if found.joined else "hit"
                 return Found(found.kept, found.age_ms // 1000, how)
             turn = found
+
+        def stands() -> bool:
+            return self._files(ask.entry) == identity
+
         if ask.kind != "chat" or not account.cache.semantic.enabled or not wanted.look:
-            return None if turn is None else Hold(turn, None)
+            return None if turn is None else Hold(turn, None, stands)
         try:
             meant = await self._meant(ask, account, wanted, identity, recompute)
         except BaseException:
@@ -104,7 +125,8 @@ class Memory:
             return meant
         if turn is None and meant is None:
             return None
-        return Hold(turn, None if meant is None else partial(self._semantic.keep_soon, meant))
+        keep_meant = None if meant is None else partial(self._semantic.keep_soon, meant)
+        return Hold(turn, keep_meant, stands)
 
     async def _meant(
         self, ask: Ask, account: Account, wanted: Terms, identity: str, recompute: Recompute

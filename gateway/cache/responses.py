@@ -109,7 +109,9 @@ class Responses:
         )
         # Nobody waits for an answer that stands in a slower line than his own.
         flight = keys.flight(name, ask.service)
-        return Place(name, account.project, ask.entry.name, flight)
+        adapter = ask.entry.adapter
+        version = "" if adapter is None else adapter.name
+        return Place(name, account.project, ask.entry.base, version, flight)
 
     async def find(self, place: Place, terms: Terms, end: float, tell: Tell) -> Hit | Turn:
         """The answer, or the turn to compute it. Waits while another computes it for all.

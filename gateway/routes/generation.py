@@ -89,7 +89,6 @@ class Generation:
                 ask,
                 exchange.account,
                 wanted,
-                "",
                 limit.end,
                 partial(self._join, exchange, ask),
                 partial(self._again, exchange.account, ask),

@@ -1,6 +1,6 @@
 -- The index of kept answers, for the scripts that begin with this one.
 -- KEYS 1-4: bytes in all, notes by digest, last use, end        ARGV 1: prefix of the entries
--- A note is {bytes, kept at ms, ends at ms, project, model}.
+-- A note is {bytes, kept at ms, ends at ms, project, model, version of an adapter or ''}.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 

@@ -1,4 +1,4 @@
--- Drops the answers of a project, of a model, or of both together, some at a time, and notes when,
+-- Drops the answers of a project, of a model or version, or of both together, some at a time, and notes when,
 -- so that what is being computed now is not kept afterwards.
 -- KEYS: index…, purge        ARGV: prefix, cursor, how many to look at, project or '', model or '',
 --                                  ms for which the purge is remembered
@@ -8,7 +8,8 @@ local found = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 local dropped = 0
 for i = 1, #found[2], 2 do
   local note = cmsgpack.unpack(found[2][i + 1])
-  if (ARGV[4] == '' or note[4] == ARGV[4]) and (ARGV[5] == '' or note[5] == ARGV[5]) then
+  local ours = ARGV[4] == '' or note[4] == ARGV[4]
+  if ours and (ARGV[5] == '' or note[5] == ARGV[5] or note[6] == ARGV[5]) then
     drop(found[2][i])
     dropped = dropped + 1
   end

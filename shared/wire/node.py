@@ -55,6 +55,8 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """failed: when it may be tried again."""
     adapters: dict[str, AdapterState] = {}
     """Those that its engine has, gets or could not get, by name and version."""
+    files: str = ""
+    """A digest of the files it is or will be loaded from; empty where it has none."""
 
 
 class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

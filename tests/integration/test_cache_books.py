@@ -33,9 +33,9 @@ def server(valkey_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
-def at(name: str, project: str = "p", model: str = "m") -> Place:
-    digest = hashlib.sha256(f"{name} {project} {model}".encode()).hexdigest()
-    return Place(digest, project, model, keys.flight(digest, "interactive"))
+def at(name: str, project: str = "p", model: str = "m", version: str = "") -> Place:
+    digest = hashlib.sha256(f"{name} {project} {model} {version}".encode()).hexdigest()
+    return Place(digest, project, model, version, keys.flight(digest, "interactive"))
 
 
 async def kept(link: Link, place: Place) -> bytes | None:
@@ -93,7 +93,9 @@ async def test_the_bytes_never_pass_the_bound(link: Link, server: redis.Redis) -
         assert await keep(link, at(str(chance.randrange(120))), data, Room(ROOM.bytes, life))
         if number % 20 == 0:
             await assert_exact(link, server)
-    assert (await assert_exact(link, server)).bytes > ROOM.bytes // 2
+    for number in range(40):
+        await keep(link, at(f"more {number}"), b"x" * 3_000)
+    assert (await assert_exact(link, server)).bytes > ROOM.bytes - 2 * 3_000
     assert not await keep(link, at("large"), b"x" * ROOM.bytes)
 
 
@@ -156,6 +158,17 @@ async def test_purge_by_model_and_project(link: Link, server: redis.Redis) -> No
     assert (await assert_exact(link, server)).answers == 20
     assert await cache.purge(link) == 20
     assert await assert_exact(link, server) == Size(0, 0)
+
+
+async def test_an_adapter_goes_with_its_model_or_alone(link: Link) -> None:
+    for version in ("", "law@1", "law@2"):
+        await keep(link, at("a", version=version), b"x")
+    await keep(link, at("a", model="n"), b"x")
+    assert await cache.purge(link, models=["law@1"]) == 1
+    began = (await cache.look(link, at("a", version="law@2"), "", NEVER)).at_ms
+    assert await cache.purge(link, models=["m", "law@2"]) == 2
+    assert not await cache.keep(link, at("a", version="law@2"), "", b"x", began, ROOM)
+    assert (await cache.measure(link)).answers == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.wire.event import Answer, Choice, Usage
 
 KEPT = Kept(1, [Answer([Choice("yes", "stop")], Usage(1, 1))])
-PLACE = Place("0" * 64, "p", "m", keys.flight("0" * 64, "interactive"))
+PLACE = Place("0" * 64, "p", "m", "", keys.flight("0" * 64, "interactive"))
 
 
 @pytest.fixture
