@@ -66,7 +66,7 @@ class Gateway:
         self._pool: db.Pool | None = None
         self._reachable = False
         self._draining: asyncio.Task[None] | None = None
-        self.dispatch = Dispatch(chosen, self._catalog)
+        self.dispatch = Dispatch(chosen, self._catalog, pool=self._database)
         self.keyring = Keyring(self._find_key)
         self.sessions = Sessions(chosen.redis, self.keyring)
         self.responses = Responses(chosen, self.dispatch.name)
@@ -143,7 +143,9 @@ class Gateway:
             await self.dispatch.start()
             await self.responses.start()
             watches = [
-                asyncio.create_task(watch_changes(self._settings.redis, self.keyring)),
+                asyncio.create_task(
+                    watch_changes(self._settings.redis, self.keyring, self.dispatch.prices)
+                ),
                 asyncio.create_task(self._watch_database(self._pool)),
                 asyncio.create_task(self.tuned.run()),
                 asyncio.create_task(self.pipeline.run()),

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from gateway.sse import Chunks
+from gateway.worst import Worst
 from shared.catalog import Entry
 from shared.wire.event import Answer, Vectors
 from shared.wire.task import Class, Kind
@@ -19,6 +20,7 @@ class Ask(NamedTuple):
     body: bytes
     service: Class
     fingerprint: str
+    worst: Worst
     streamed: bool = False
     temperature: float | None = None
 

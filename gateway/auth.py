@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import redis.asyncio as redis
 from psycopg import Error as DatabaseError
@@ -138,8 +138,14 @@ def mask(secret: str) -> str:
     return f"{secret[:6]}…{secret[-4:]}" if len(secret) >= 24 else "…"
 
 
-async def watch_changes(url: str, keyring: Keyring) -> None:
-    """Forgets keys when one was changed, and whenever a change may have been missed."""
+class Forgetful(Protocol):
+    """What is looked up in the database and remembered for a while."""
+
+    def forget(self) -> None: ...
+
+
+async def watch_changes(url: str, *known: Forgetful) -> None:
+    """Forgets what is known when some was changed, and whenever a change may have been missed."""
     client = redis.Redis.from_url(url)
     try:
         while True:
@@ -147,8 +153,13 @@ async def watch_changes(url: str, keyring: Keyring) -> None:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(keys.KEYS_CHANGED)
                     async for _ in subscription.listen():
-                        keyring.forget()
-            keyring.forget()
+                        forget(known)
+            forget(known)
             await asyncio.sleep(RECONNECT_SECONDS)
     finally:
         await client.aclose()
+
+
+def forget(known: Iterable[Forgetful]) -> None:
+    for each in known:
+        each.forget()

@@ -7,33 +7,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import hiredis
+import psycopg
 
 from gateway.calls import Calls
 from gateway.line import Line
 from gateway.offers import Offers
 from gateway.orders import Orders
+from gateway.prices import Prices
 from gateway.record import Record
 from gateway.recovery import Recovery
 from gateway.reply import Reply
+from gateway.reservations import Reservation, Reservations
 from gateway.sightings import Sightings
+from gateway.spending import Spending
 from gateway.use import unclaimed
 from gateway.waiting import retry_after
-from shared import ids, keys, log, queue
+from shared import holds, ids, keys, log, queue
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock, SystemClock
+from shared.db import Pool
 from shared.errors import (
+    BudgetExhausted,
     ClientClosed,
     ModelUnavailable,
     QueueFull,
     QueueUnavailable,
+    RateLimited,
     ShuttingDown,
 )
 from shared.replies import ReplyReader
 from shared.resp import Link, Lost
 from shared.settings import Settings
+from shared.store import price
+from shared.wire.account import Price
 from shared.wire.event import Batch, Cancel, Position, Resend, Where
 from shared.wire.node import ModelState, WorkerState
 from shared.wire.task import Class, Kind, Origin, Task
@@ -46,16 +56,32 @@ WAIT_FOR_REDIS = 5.0
 logger = log.get("dispatch")
 
 
+def no_database() -> Pool:
+    raise psycopg.OperationalError("no database")
+
+
 class Dispatch:
     """One per gateway process."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        clock: Clock | None = None,
+        pool: Callable[[], Pool] = no_database,
+    ) -> None:
         self.name = ids.process("gw")
         self._settings = settings
         self._catalog = catalog
         self._clock = clock or SystemClock()
         self._link = Link(settings.redis, "dispatch")
         self.record = Record(self._link)
+        self._pool = pool
+        self.prices = Prices(self._load_prices, self._clock)
+        self.spending = Spending(self._link, pool)
+        self.reservations = Reservations(
+            self._link, self.prices, self.spending, settings.request_timeout, self._clock
+        )
         self._reader = ReplyReader(settings.redis, self.name, self._take)
         self._replies: dict[int, Reply] = {}
         self._streams = 0
@@ -89,6 +115,7 @@ class Dispatch:
         self._tasks = [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self._sweep(), name="sweep"),
         ]
 
     async def stop(self) -> None:
@@ -130,10 +157,12 @@ class Dispatch:
         streamed: bool,
         service: Class,
         origin: Origin | None = None,
+        reservation: Reservation | None = None,
     ) -> Reply:
         """Queues one request; from then on whoever ends the job writes its use down.
 
-        Raises QueueFull, QueueUnavailable, ShuttingDown or ModelUnavailable.
+        Raises QueueFull, QueueUnavailable, ShuttingDown or ModelUnavailable; and RateLimited,
+        BudgetExhausted or Unavailable by what its caller may use.
         """
         if self._stopping:
             raise ShuttingDown("The hub is shutting down.", retry_after=1)
@@ -154,11 +183,17 @@ class Dispatch:
             self._clock.wall_ms() + timeout,
             entry.adapter,
             origin,
+            reservation.price if reservation is not None else None,
+            reservation.hold if reservation is not None else None,
         )
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply
         try:
-            placed = await self._enqueue(reply)
+            put = partial(self._enqueue, reply)
+            placed = await self.reservations.place(reservation, put)
+        except (RateLimited, BudgetExhausted):
+            self._forget(reply)
+            raise
         except BaseException:
             self.close(reply)
             raise
@@ -319,6 +354,20 @@ class Dispatch:
             now = loop.time()
             for reply in self._replies.values():
                 reply.tick(now)
+
+    async def _load_prices(self) -> Mapping[str, Price]:
+        return await price.load(self._pool())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(holds.SWEEP_SECONDS)
+            try:
+                released = await holds.sweep(self._link)
+            except (Lost, hiredis.HiredisError) as error:
+                logger.warning("cannot sweep", error=str(error))
+            else:
+                if released:
+                    logger.info("holds of jobs that are gone were released", count=released)
 
     async def _watch(self) -> None:
         while True:

@@ -51,6 +51,10 @@ TRAINING = "aihub:training"
 """Channel: each message names a fine-tuning job that has moved, or says that models changed."""
 TRAINING_QUEUE = "aihub:training-queue"
 """Sorted set of the jobs of trainers, as arq keeps them."""
+HOLDS = "aihub:holds"
+"""Sorted set of the jobs that hold something, by when they are to be looked at next."""
+HOLD = "aihub:hold:"
+COUNTER = "aihub:budget:"
 
 
 def queue(model: str) -> str:
@@ -116,3 +120,23 @@ def session(digest: str) -> str:
 def sessions(digest: str) -> str:
     """List of the session keys of one API key, named by its digest in hex; the newest first."""
     return f"aihub:sessions:{digest}"
+
+
+def log(owner: str, id_: str) -> str:
+    """List of the times of a key's or project's requests in the last minute."""
+    return f"aihub:requests:{owner}:{id_}"
+
+
+def buckets(owner: str, id_: str) -> str:
+    """Hash of a key's or project's tokens by the second."""
+    return f"aihub:tokens:{owner}:{id_}"
+
+
+def running(owner: str, id_: str) -> str:
+    """Sorted set of a key's or project's jobs that wait or run, by when they will have ended."""
+    return f"aihub:open:{owner}:{id_}"
+
+
+def counter(budget: str, period: str) -> str:
+    """Hash of what is spent and held of a budget in one period, named by its first day."""
+    return f"{COUNTER}{budget}:{period}"

@@ -11,14 +11,15 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import hiredis
 import msgspec
 
 from shared import keys, log
 from shared.resp import Argument
-from shared.wire import event, task, usage
+from shared.wire import event, hold, task, usage
+from shared.wire.hold import Hold
 from shared.wire.task import Class, Task
 
 HORIZON_MS = 3_600_000
@@ -86,10 +87,21 @@ class Claimed(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """`state` is queued, known or full; `waiting` counts the jobs ahead."""
+    """`waiting` counts the jobs ahead. Of a job with a hold there is also how its limits stand and,
+    where it is limited or unfunded, what is in the way: shared.holds reads these."""
 
-    state: str
+    state: Literal["queued", "known", "full", "limited", "unfunded"]
     waiting: int
+    standing: list[list[int]] | None = None
+    obstacle: list[Any] | None = None
+
+
+class Bill(NamedTuple):
+    """What to settle a hold to: tokens and micro-units of money."""
+
+    hold: Hold
+    tokens: int
+    micros: int
 
 
 class Line(NamedTuple):
@@ -105,18 +117,25 @@ serialize = msgspec.msgpack.encode
 """For arq: its default would be pickle."""
 deserialize = msgspec.msgpack.decode
 
-_enqueue = Script("enqueue")
+_enqueue = Script("hold", "enqueue")
 _claim = Script("claim")
 _renew = Script("renew")
-_restore = Script("restore")
-_finish = Script("finish")
+_restore = Script("hold", "restore")
+_finish = Script("hold", "finish")
 _release = Script("release")
 _reclaim = Script("reclaim")
-_abort = Script("abort")
+_abort = Script("hold", "abort")
 _record = Script("record")
+_conclude = Script("hold", "conclude")
 _waiting = Script("waiting")
 _standing = Script("standing")
-_STATES = {1: "queued", 0: "known", -1: "full"}
+_STATES: dict[int, Literal["queued", "known", "full", "limited", "unfunded"]] = {
+    1: "queued",
+    0: "known",
+    -1: "full",
+    -2: "limited",
+    -3: "unfunded",
+}
 
 
 def cost_ms(job: Task) -> int:
@@ -134,11 +153,12 @@ async def enqueue(
 ) -> Placed:
     """Queues a task and calls `worker` for it; any worker of the queue may take it.
 
-    `attempt` > 1 makes the worker ask first how far the reply got.
+    `attempt` > 1 makes the worker ask first how far the reply got. Such a job was let in before and
+    is refused nothing.
     """
     data = encode_job(Job(attempt, job.kind, (task.encode(job),), {}, now_ms))
     life = max(1_000, job.deadline_ms - now_ms + 60_000)
-    state, waiting = await _enqueue.run(
+    state, waiting, *more = await _enqueue.run(
         link,
         (
             keys.queue(job.model),
@@ -146,6 +166,8 @@ async def enqueue(
             keys.wake(worker or ""),
             keys.share(job.model, job.key),
             keys.RETRY + job.id,
+            keys.HOLD + job.id,
+            keys.HOLDS,
         ),
         (
             job.id,
@@ -158,9 +180,14 @@ async def enqueue(
             BOUNDARY_MS,
             (attempt or 1) - 1,
             0 if worker is None else keys.WAKE_MS,
+            packed(job.hold),
         ),
     )
-    return Placed(_STATES[state], waiting)
+    return Placed(_STATES[state], waiting, *more)
+
+
+def packed(held: Hold | None) -> bytes:
+    return b"" if held is None else hold.encode(held)
 
 
 async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claimed]:
@@ -212,24 +239,56 @@ async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
     return bool(
         await _restore.run(
             link,
-            (claimed.queue, keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_),
-            (id_, claimed.job, LIFE_MS, worker, keys.LEASE_MS, claimed.attempt),
+            (
+                claimed.queue,
+                keys.JOB + id_,
+                keys.IN_PROGRESS + id_,
+                keys.RETRY + id_,
+                keys.HOLD + id_,
+                keys.HOLDS,
+            ),
+            (
+                id_,
+                claimed.job,
+                LIFE_MS,
+                worker,
+                keys.LEASE_MS,
+                claimed.attempt,
+                packed(claimed.task.hold),
+            ),
         )
     )
 
 
 async def finish(
-    link: LinkLike, worker: str, queue: str, id_: str, used: bytes | None = None
+    link: LinkLike,
+    worker: str,
+    queue: str,
+    id_: str,
+    used: bytes | None = None,
+    bill: Bill | None = None,
 ) -> bool:
-    """Removes an ended job and writes down what it `used`; False when the lease was not ours."""
+    """Removes an ended job, settles its hold and writes down what it `used`.
+
+    False when the lease was not ours: then nothing was done.
+    """
+    held, tokens, micros = (b"", 0, 0) if bill is None else (packed(bill.hold), *bill[1:])
     state = await _finish.run(
         link,
-        (*names(queue, id_), keys.USAGE, keys.USAGE_LOST),
-        (id_, worker, used or b"", MOST_EVENTS),
+        names(queue, id_),
+        (id_, worker, used or b"", MOST_EVENTS, held, tokens, micros),
     )
     if state == 2 and used is not None:
         lament(used)
     return bool(state)
+
+
+async def conclude(link: LinkLike, id_: str, used: bytes, bill: Bill | None) -> None:
+    """Settles the hold of a job that is another worker's now and writes down what it `used`."""
+    tokens, micros = (0, 0) if bill is None else bill[1:]
+    names = (keys.USAGE, keys.USAGE_LOST, keys.HOLD + id_, keys.HOLDS)
+    if not await _conclude.run(link, names, (id_, used, MOST_EVENTS, tokens, micros)):
+        lament(used)
 
 
 async def record(link: LinkLike, events: Sequence[bytes]) -> None:
@@ -278,7 +337,7 @@ async def abort(link: LinkLike, queue: str, id_: str, used: bytes | None = None)
     cancel = event.encode(event.Cancel(id_))
     state: int = await _abort.run(
         link,
-        (*names(queue, id_), keys.USAGE, keys.USAGE_LOST),
+        names(queue, id_),
         (id_, cancel, keys.CONTROL_MS, keys.control(""), used or b"", MOST_EVENTS),
     )
     if state == 3 and used is not None:
@@ -287,9 +346,10 @@ async def abort(link: LinkLike, queue: str, id_: str, used: bytes | None = None)
 
 
 def names(queue: str, id_: str) -> tuple[str, ...]:
-    """The keys of a job."""
+    """The keys of a job that ends."""
     job = (keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_)
-    return (queue, *job, keys.ABORT)
+    hold = (keys.HOLD + id_, keys.HOLDS)
+    return (queue, *job, keys.ABORT, keys.USAGE, keys.USAGE_LOST, *hold)
 
 
 async def exists(link: LinkLike, id_: str) -> bool:

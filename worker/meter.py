@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from shared import ids
 from shared.clock import Clock
+from shared.price import cost
 from shared.queue import Claimed
 from shared.wire.event import Failed, Usage
 from shared.wire.usage import UsageEvent
@@ -91,7 +92,7 @@ class Meter:
             total_ms=max(0, self._clock.wall_ms() - came),
             gpu_ms=gpu_ms,
             millijoules=None if joules is None else round(joules),
-            micros=self._cost(used, gpu_ms),
+            micros=cost(task.price, used.prompt, used.cached, used.completion, gpu_ms),
             status=200 if ended is None else ended.status,
             code=None if ended is None or ended.code is None else plain(ended.code),
             streamed=task.streamed,
@@ -102,9 +103,6 @@ class Meter:
         if queue_ms is None or self._ready is None:
             return None
         return max(0, queue_ms - int(self._ready * 1000))
-
-    def _cost(self, used: Usage, gpu_ms: int) -> int:
-        return 0
 
 
 def total(usages: Sequence[Usage], per_prompt: int) -> Usage:

@@ -21,7 +21,7 @@ from shared.wire.event import (
     Usage,
     Where,
 )
-from shared.wire.usage import encode
+from shared.wire.usage import UsageEvent
 from worker.adapters import Lease
 from worker.engines.base import Engine, Pausable
 from worker.loop import Loop
@@ -159,15 +159,14 @@ class Request:
             self.failed = item
         self._writer.put(task.gateway, entry)
 
-    def used(self) -> bytes | None:
+    def used(self) -> UsageEvent | None:
         """Its line in the ledger, once it has ended; None: it is nobody's, or goes on elsewhere."""
         ended = self.failed
         if not self.over:
             if self.reason != "cancelled":
                 return None
             ended = ClientClosed("The client left.").failed()
-        event = self.meter.event(ended)
-        return None if event is None else encode(event)
+        return self.meter.event(ended)
 
     def stop(self, reason: Reason) -> None:
         """Ends the run from outside, begun or not; the first reason given stands."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hiredis
 
 from shared import log, queue
+from shared.queue import Bill
 from shared.resp import Link, Lost
+from shared.wire.usage import UsageEvent, encode
 from worker.request import Request
 
 TRIES = 5
@@ -28,19 +30,26 @@ async def settle(link: Link, worker: str, request: Request) -> None:
             return
     # The lease runs out and another attempt finds nobody waiting for it.
     if used is not None:
-        queue.lament(used)
+        queue.lament(encode(used))
 
 
-async def end(link: Link, worker: str, request: Request, used: bytes | None) -> None:
+async def end(link: Link, worker: str, request: Request, used: UsageEvent | None) -> None:
     claimed = request.claimed
+    event, owed = (None, None) if used is None else (encode(used), bill(request, used))
     if request.reason == "released" and not request.over:
         await queue.release(link, worker, claimed.queue, claimed.id)
         if request.passed_to is not None:
             queue.call(link, request.passed_to, claimed.queue, 1)
         return
     ours = request.reason != "lost" and await queue.finish(
-        link, worker, claimed.queue, claimed.id, used
+        link, worker, claimed.queue, claimed.id, event, owed
     )
-    if not ours and request.over and used is not None:
+    if not ours and request.over and event is not None:
         # Another has the job, and nobody waits for it: the answer was given.
-        await queue.record(link, [used])
+        await queue.conclude(link, claimed.id, event, owed)
+
+
+def bill(request: Request, used: UsageEvent) -> Bill | None:
+    """What its hold is settled to; None: it holds nothing."""
+    held = request.claimed.task.hold
+    return None if held is None else Bill(held, used.tokens_in + used.tokens_out, used.micros)

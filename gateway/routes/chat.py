@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway import worst
 from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
@@ -38,6 +39,7 @@ class ChatRoute:
             body,
             service_class(exchange, request.service_tier),
             fingerprint,
+            worst.of_chat(request, entry.model, len(body)),
             bool(request.stream),
             request.temperature,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway import worst
 from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
@@ -35,6 +36,7 @@ class CompletionRoute:
             body,
             service_class(exchange, None),
             fingerprint,
+            worst.of_completion(request, entry.model, len(body)),
             bool(request.stream),
             request.temperature,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway import worst
 from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
@@ -25,7 +26,8 @@ class EmbeddingRoute:
         request = embedding.decode(body)
         entry = generation.admission.admit(exchange, request.model, "embedding")
         fingerprint = generation.admission.fingerprint(entry)
-        ask = Ask("embedding", entry, body, service_class(exchange, None), fingerprint)
+        most = worst.of_embedding(request, entry.model, len(body))
+        ask = Ask("embedding", entry, body, service_class(exchange, None), fingerprint, most)
         form = EmbeddingForm(entry.name, request.encoding_format)
         await generation.answer(exchange, ask, form)
 

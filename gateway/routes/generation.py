@@ -109,6 +109,9 @@ class Generation:
             found.close()
 
     async def _repeat(self, exchange: Exchange, ask: Ask, form: Form, found: Found) -> Told | None:
+        limits = await self._dispatch.reservations.admit(exchange.account)
+        if not exchange.status:
+            exchange.extra += limits
         self._tell(exchange, found.how)
         exchange.use.cache = "semantic" if found.how == "semantic" else "exact"
         exchange.extra.append((b"age", b"%d" % found.age))
@@ -134,15 +137,22 @@ class Generation:
         self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, hold: Hold | None
     ) -> Told | None:
         """By a worker; `hold` keeps the answer if it is one."""
-        reply = await self._dispatch.open(
-            ask.kind,
-            ask.entry,
-            ask.body,
-            key=exchange.account.key,
-            streamed=ask.streamed,
-            service=ask.service,
-            origin=exchange.origin,
+        reservation = await self._dispatch.reservations.make(
+            exchange.account, ask.entry, ask.worst, ids.wall_ms(exchange.id)
         )
+        try:
+            reply = await self._dispatch.open(
+                ask.kind,
+                ask.entry,
+                ask.body,
+                key=exchange.account.key,
+                streamed=ask.streamed,
+                service=ask.service,
+                origin=exchange.origin,
+                reservation=reservation,
+            )
+        finally:
+            exchange.extra += reservation.headers()
         exchange.use.queued = True
         try:
             if ask.streamed:

@@ -1,5 +1,7 @@
--- Cancels a job: drops it while it waits, else tells the worker that holds its lease.
--- KEYS: queue, job, in-progress, retry, abort set, usage stream, count of lost events
+-- Cancels a job: drops it and what is held for it while it waits, else tells the worker that holds
+-- its lease.
+-- KEYS: queue, job, in-progress, retry, abort set, usage stream, count of lost events,
+--       record of the hold, holds
 -- ARGV: id, message, message life ms, control list prefix, usage event or '', which is written down
 --       where the job is dropped, events the stream has room for
 -- Returns 2 dropped, 1 told, 0 not there, 3 dropped without room for the event.
@@ -15,6 +17,7 @@ end
 local known = redis.call('DEL', KEYS[2])
 redis.call('DEL', KEYS[4])
 redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[8]) == 1 then settle({KEYS[8], KEYS[9]}, ARGV[1], nil, 0, 0) end
 if known == 1 and ARGV[5] ~= '' then
   if redis.call('XLEN', KEYS[6]) >= tonumber(ARGV[6]) then
     redis.call('INCR', KEYS[7])

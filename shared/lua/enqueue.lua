@@ -1,16 +1,33 @@
--- Puts one job on a queue unless it is full, and calls a worker for it.
--- KEYS: queue, job, wake, share, retry        ARGV: id, job bytes, life ms, limit, slack ms, cost ms,
---                                                   horizon ms, boundary ms, attempts before,
---                                                   life of the call in ms, 0: nobody is called
--- Returns {1 queued | 0 known already | -1 full, waiting before}.
+-- Puts one job on a queue unless it is full or more than its caller may use, and calls a worker.
+-- KEYS: queue, job, wake, share, retry, record of the hold, holds
+-- ARGV: id, job bytes, life ms, limit, slack ms, cost ms, horizon ms, boundary ms, attempts before,
+--       life of the call in ms, 0: nobody is called, hold or ''
+-- Returns {1 queued | 0 known already | -1 full, waiting before}; of a job with a hold also how its
+-- limits stand, and then {-2 a limit | -3 a budget, waiting, standing, what is in the way}.
+-- Who is refused leaves no trace. A later attempt was let in before: it keeps its hold, or gets it
+-- again where Redis forgot it.
 -- The score orders: arrival, pushed back by the class's slack and by what the same API key
 -- already has waiting (start-time fair queueing with the wall clock as virtual time), all
 -- shifted one horizon into the past so that every waiting job is due for arq too.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now, epoch = clock()
 local waiting = redis.call('ZCOUNT', KEYS[1], '-inf', now - ARGV[8])
 if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting} end
 if waiting >= tonumber(ARGV[4]) then return {-1, waiting} end
+local standing
+if ARGV[11] ~= '' then
+  local names, hold = {KEYS[6], KEYS[7]}, cmsgpack.unpack(ARGV[11])
+  if ARGV[9] == '0' then
+    local refused
+    standing, refused = check_limits(hold, now)
+    if refused then return {-2, waiting, standing, refused} end
+    local counters
+    refused, counters = check_budgets(hold)
+    if refused then return {-3, waiting, standing, refused} end
+    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, now), now, epoch)
+  elseif redis.call('EXISTS', KEYS[6]) == 0 then
+    reserve(names, ARGV[1], ARGV[11], hold, nil, 0, now, epoch)
+  end
+end
 local start = tonumber(redis.call('GET', KEYS[4]) or now)
 if start < now then start = now end
 local latest = now + ARGV[8] / 3
@@ -24,4 +41,4 @@ if ARGV[10] ~= '0' and redis.call('LLEN', KEYS[3]) < 1024 then
   redis.call('RPUSH', KEYS[3], KEYS[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[10])
 end
-return {1, waiting}
+return {1, waiting, standing}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from shared.db import Connection, queries
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.db import Connection, Pool, queries
 from shared.store.window import ONE, Window, columns, locked, rows
+from shared.wire.account import Budget
 from shared.wire.admin import BudgetCreate, BudgetObject
+from shared.wire.usage import UsageEvent
 
 SQL = queries("budget")
+
+
+class Spent(NamedTuple):
+    tokens: int
+    micros: int
 
 
 async def insert(connection: Connection, id_: str, asked: BudgetCreate) -> None:
@@ -46,3 +56,25 @@ async def select(
 ) -> list[BudgetObject]:
     values = {"id": id_, "key": key, "project": project, **window._asdict()}
     return await rows(connection, SQL["find_budgets"], values, BudgetObject)
+
+
+async def spent(
+    pool: Pool, budget: Budget, since_ms: int, until_ms: int | None, coming: Sequence[UsageEvent]
+) -> Spent:
+    """What the ledger has of a budget's owner in whole hours of time, and those of `coming` that it
+    does not have yet."""
+    values = {
+        "key": budget.owner_id if budget.owner == "key" else None,
+        "project": budget.owner_id if budget.owner == "project" else None,
+        "since": since_ms,
+        "until": until_ms,
+        "times": [event.ts_ms for event in coming],
+        "requests": [event.request_id for event in coming],
+        "tokens": [event.tokens_in + event.tokens_out for event in coming],
+        "micros": [event.micros for event in coming],
+    }
+    async with pool.connection() as connection:
+        cursor = await connection.execute(SQL["spent"], values)
+        row = await cursor.fetchone()
+    assert row is not None
+    return Spent(**row)

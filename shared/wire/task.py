@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from shared.wire.account import Price
+from shared.wire.hold import Hold
+
 Kind = Literal["chat", "completion", "embedding"]
 Class = Literal["interactive", "standard", "batch"]
 
@@ -56,6 +59,10 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
     adapter: Adapter | None = None
     origin: Origin | None = None
     """None: nobody's; its use is not written down."""
+    price: Price | None = None
+    """As it was when the request came; None: free."""
+    hold: Hold | None = None
+    """None: nothing limits its caller."""
 
 
 encode = msgspec.msgpack.Encoder().encode

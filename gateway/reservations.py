@@ -1,0 +1,133 @@
+"""The way in, as far as limits and budgets go: what a request may use is held, or it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import hiredis
+
+from gateway import limits
+from gateway.exchange import Header
+from gateway.prices import Prices
+from gateway.spending import Spending
+from gateway.worst import Worst
+from shared import holds
+from shared.catalog import Entry
+from shared.clock import Clock
+from shared.errors import QueueUnavailable, Unavailable
+from shared.holds import Standing
+from shared.queue import Placed
+from shared.resp import Link, Lost
+from shared.wire.account import Account, Price
+from shared.wire.hold import Hold
+
+TRIES = 5
+"""Times that what was spent is found out for one request, if it is forgotten again meanwhile."""
+NEVER = (b"x-should-retry", b"false")
+"""OpenAI's clients ask once more otherwise."""
+
+
+class Reservation:
+    """What one request holds, and how its caller's limits stand once that was asked for."""
+
+    __slots__ = ("account", "hold", "hopeless", "price", "standings")
+
+    def __init__(self, account: Account, price: Price | None, hold: Hold | None) -> None:
+        self.account = account
+        self.price = price
+        self.hold = hold
+        self.standings: list[Standing] = []
+        self.hopeless = False
+        """It was refused and would be again."""
+
+    def headers(self) -> list[Header]:
+        told = limits.headers(self.standings)
+        return [*told, NEVER] if self.hopeless else told
+
+
+class Reservations:
+    """`limit` is the seconds that a request may take."""
+
+    def __init__(
+        self, link: Link, prices: Prices, spending: Spending, limit: float, clock: Clock
+    ) -> None:
+        self._link = link
+        self._prices = prices
+        self._spending = spending
+        self._limit = limit
+        self._clock = clock
+
+    async def make(self, account: Account, entry: Entry, worst: Worst, ts_ms: int) -> Reservation:
+        """What a request may use that came at `ts_ms`; nothing is held yet. Raises Unavailable."""
+        price = await self._prices.find(entry)
+        hold = holds.of_account(
+            account,
+            ts_ms,
+            self._clock.wall_ms() + int(self._limit * 1000),
+            worst.tokens,
+            worst.micros(price, self._limit),
+            worst.completion,
+        )
+        return Reservation(account, price, hold)
+
+    async def place(
+        self, reservation: Reservation | None, put: Callable[[], Awaitable[Placed]]
+    ) -> Placed:
+        """Queues a request by `put`, which is asked again when a budget had to be looked up.
+
+        Raises RateLimited, BudgetExhausted, Unavailable or QueueUnavailable, and what `put` raises.
+        """
+        placed = await put()
+        if reservation is None or reservation.hold is None:
+            return placed
+        account, hold = reservation.account, reservation.hold
+        for _ in range(TRIES):
+            if placed.standing is not None:
+                reservation.standings = holds.standings(account, placed.standing)
+            if placed.state == "queued":
+                reservation.standings = limits.counted(reservation.standings, hold.tokens)
+            if placed.obstacle is None:
+                return placed
+            if placed.state == "limited":
+                found = holds.obstacle(account, reservation.standings, placed.obstacle)
+                reservation.hopeless = found.frees_ms is None
+                raise limits.rate_limited(found, hold.tokens)
+            short = holds.shortage(account, hold.ts_ms, placed.obstacle)
+            if short is not None:
+                need = hold.tokens if short.what == "tokens" else hold.micros
+                error = limits.exhausted(short, need, self._clock.wall_ms())
+                reservation.hopeless = error.retry_after != limits.SOON
+                raise error
+            await self._look_up(account, hold)
+            placed = await put()
+        raise Unavailable("What is left of a budget cannot be found out now.", retry_after=2)
+
+    async def admit(self, account: Account) -> list[Header]:
+        """Counts a request that needs no engine against the requests a minute of its caller.
+
+        It takes no tokens and no money. Returns the headers of its reply; raises RateLimited, or
+        QueueUnavailable without Redis.
+        """
+        gauges = holds.gauges(account, concurrent=False)
+        if not gauges:
+            return []
+        held = Hold(0, 0, 0, 0, gauges)
+        try:
+            standing, *obstacle = await holds.admit(self._link, held)
+        except (Lost, hiredis.HiredisError) as error:
+            raise away(error) from error
+        standings = holds.standings(account, standing)
+        if obstacle:
+            raise limits.rate_limited(holds.obstacle(account, standings, obstacle[0]), 0)
+        return limits.headers(limits.counted(standings, 0))
+
+    async def _look_up(self, account: Account, hold: Hold) -> None:
+        try:
+            for budget in account.budgets:
+                await self._spending.find_out(budget, hold.ts_ms)
+        except (Lost, hiredis.HiredisError) as error:
+            raise away(error) from error
+
+
+def away(error: Exception) -> QueueUnavailable:
+    return QueueUnavailable(f"Limits and budgets cannot be checked: {error}", retry_after=2)

@@ -1,0 +1,95 @@
+"""What was spent of a budget, where Redis does not know: from the ledger and the way there.
+
+Nothing is taken for 0 that was not looked up. What is read is true as long as nothing of this
+budget is settled meanwhile, which Redis tells; then it is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from shared import holds, keys, log
+from shared.db import Pool
+from shared.errors import Unavailable
+from shared.resp import Link
+from shared.store import budget as store
+from shared.wire.account import Budget
+from shared.wire.usage import UsageEvent, decode
+
+PAGE = 1_000
+"""Events read from the stream at a time."""
+TRIES = 100
+"""Times it is read anew because something was settled in between."""
+
+logger = log.get("spending")
+
+
+class Spending:
+    def __init__(self, link: Link, pool: Callable[[], Pool]) -> None:
+        self._link = link
+        self._pool = pool
+        self._asked: dict[str, asyncio.Task[None]] = {}
+
+    async def find_out(self, budget: Budget, ts_ms: int) -> None:
+        """Makes Redis count a budget in the period of `ts_ms`; requests that ask share one look.
+
+        Raises Unavailable, and Lost or HiredisError without Redis.
+        """
+        name = holds.draw(budget, ts_ms).counter
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = asyncio.create_task(self._find_out(budget, ts_ms))
+            self._asked[name] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(name, None))
+        try:
+            await asyncio.shield(asked)
+        except (DatabaseError, PoolTimeout, TimeoutError) as error:
+            logger.warning("a budget cannot be looked up", budget=budget.id, error=str(error))
+            raise Unavailable(
+                "What is left of a budget cannot be found out right now:"
+                " the database does not answer.",
+                retry_after=2,
+            ) from error
+
+    async def _find_out(self, budget: Budget, ts_ms: int) -> None:
+        draw = holds.draw(budget, ts_ms)
+        span = holds.span(budget.period, ts_ms)
+        for _ in range(TRIES):
+            opened = await holds.open_counter(self._link, draw)
+            if opened.known:
+                return
+            coming = [event async for event in self._coming() if belongs(event, budget, span)]
+            spent = await store.spent(self._pool(), budget, span.from_ms, span.until_ms, coming)
+            if await holds.fill_counter(self._link, draw, opened, spent.tokens, spent.micros):
+                logger.info("counted", budget=budget.id, period=span.name, **spent._asdict())
+                return
+        raise Unavailable("What is left of a budget cannot be found out now.", retry_after=1)
+
+    async def _coming(self) -> AsyncIterator[UsageEvent]:
+        """The events that the ledger may not have yet.
+
+        They are read before the ledger: one that it gets meanwhile is in both and told apart there.
+        """
+        start = "-"
+        while True:
+            entries = await self._link.call("XRANGE", keys.USAGE, start, "+", "COUNT", PAGE)
+            for id_, fields in entries:
+                try:
+                    yield decode(fields[1])
+                except (msgspec.MsgspecError, IndexError) as error:
+                    logger.error("not a usage event", id=id_.decode(), error=str(error))
+            if len(entries) < PAGE:
+                return
+            start = f"({entries[-1][0].decode()}"
+
+
+def belongs(event: UsageEvent, budget: Budget, span: holds.Span) -> bool:
+    """Whether a request was charged to a budget in a period."""
+    if (event.key if budget.owner == "key" else event.project) != budget.owner_id:
+        return False
+    return span.from_ms <= event.ts_ms and (span.until_ms is None or event.ts_ms < span.until_ms)

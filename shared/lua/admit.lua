@@ -1,0 +1,9 @@
+-- Counts a request that needs no job against the requests a minute of its caller.
+-- ARGV: hold
+-- Returns {how its limits stand}, or {that, what is in the way} and counts nothing.
+local now = clock()
+local hold = cmsgpack.unpack(ARGV[1])
+local standing, refused = check_limits(hold, now)
+if refused then return {standing, refused} end
+for _, limit in ipairs(hold[5]) do log_request(limit, now) end
+return {standing}

@@ -1,0 +1,14 @@
+-- Writes down what a job used whose answer is given though another worker has it, and settles its hold
+-- unless that worker did.
+-- KEYS: usage stream, count of lost events, record of the hold, holds
+-- ARGV: id, usage event, events the stream has room for, tokens, micro-units
+-- Returns 1, or 0 when there was no room for the event.
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  settle({KEYS[3], KEYS[4]}, ARGV[1], nil, tonumber(ARGV[4]), tonumber(ARGV[5]))
+end
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then
+  redis.call('INCR', KEYS[2])
+  return 0
+end
+redis.call('XADD', KEYS[1], '*', 'e', ARGV[2])
+return 1

@@ -1,0 +1,229 @@
+-- What requests may use up: limits a minute, and budgets. Before the scripts that reserve or settle.
+-- A hold is what shared.wire.hold.Hold describes. Its record, kept beside the job, is
+-- {hold, second of its tokens or 0, epoch of each counter that holds its amounts or ''}.
+-- A budget's counter is a hash, one for each period: e epoch, g generation; st, sm: spent tokens and
+-- micro-units, once that is known; ht, hm: held.
+local MINUTE = 60000
+local FIRST_LOOK = 10000
+
+-- The text of a whole number: Redis would write round ones with an exponent.
+local function whole(number) return string.format('%d', number) end
+
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[1] .. time[2]
+end
+
+-- Requests of the last minute; what is older goes, in strides.
+local function requests_of(log, now)
+  local count = redis.call('LLEN', log)
+  local stride = 1
+  while stride > 0 do
+    local old = redis.call('LINDEX', log, -stride)
+    if old and tonumber(old) <= now - MINUTE then
+      redis.call('LTRIM', log, 0, -stride - 1)
+      count = count - stride
+      stride = 512
+    else
+      stride = math.floor(stride / 8)
+    end
+  end
+  return count
+end
+
+-- Tokens of the last minute, to the second: one field for each, s their sum, o the oldest.
+local function tokens_of(buckets, now)
+  local c = redis.call('HMGET', buckets, 's', 'o')
+  local used, oldest = tonumber(c[1] or 0), tonumber(c[2] or 0)
+  local edge = math.floor(now / 1000) - 60
+  if not c[1] or oldest >= edge then return used end
+  if edge - oldest > 120 then
+    redis.call('DEL', buckets)
+    return 0
+  end
+  for second = oldest, edge - 1 do
+    used = used - (redis.call('HGET', buckets, whole(second)) or 0)
+    redis.call('HDEL', buckets, whole(second))
+  end
+  redis.call('HSET', buckets, 's', whole(used), 'o', whole(edge))
+  return used
+end
+
+local function add_tokens(buckets, second, tokens)
+  redis.call('HINCRBY', buckets, whole(second), whole(tokens))
+  redis.call('HINCRBY', buckets, 's', whole(tokens))
+end
+
+-- The seconds whose tokens are counted, in order, and these.
+local function seconds_of(buckets)
+  local flat = redis.call('HGETALL', buckets)
+  local seconds, amounts = {}, {}
+  for i = 1, #flat, 2 do
+    local second = tonumber(flat[i])
+    if second then
+      seconds[#seconds + 1] = second
+      amounts[second] = tonumber(flat[i + 1])
+    end
+  end
+  table.sort(seconds)
+  return seconds, amounts
+end
+
+-- Until so many tokens have left the minute: ms, or -1 if that will not do.
+local function until_free(seconds, amounts, need, now)
+  for _, second in ipairs(seconds) do
+    need = need - amounts[second]
+    if need <= 0 then return (second + 61) * 1000 - now end
+  end
+  return -1
+end
+
+-- How many ms it takes until nothing is left of a limit's requests, and of its tokens.
+local function rest_of(limit, now)
+  local newest = limit[2] > 0 and redis.call('LINDEX', limit[1], 0)
+  local seconds = limit[4] > 0 and seconds_of(limit[3]) or {}
+  local last = seconds[#seconds]
+  return newest and newest + MINUTE - now or 0, last and (last + 61) * 1000 - now or 0
+end
+
+-- What of a limit is in the way of a request: 1 requests | 2 tokens | 3 concurrent, used, ms until
+-- there is room. Sets how the limit stands.
+local function check_limit(limit, stand, need, now)
+  if limit[2] > 0 then
+    stand[1] = requests_of(limit[1], now)
+    if stand[1] >= limit[2] then
+      return 1, stand[1], redis.call('LINDEX', limit[1], limit[2] - 1) + MINUTE - now
+    end
+  end
+  if limit[4] > 0 then
+    stand[3] = tokens_of(limit[3], now)
+    if stand[3] + need > limit[4] then
+      local seconds, amounts = seconds_of(limit[3])
+      return 2, stand[3], until_free(seconds, amounts, stand[3] + need - limit[4], now)
+    end
+  end
+  if limit[6] > 0 and redis.call('ZCARD', limit[5]) >= limit[6] then
+    redis.call('ZREMRANGEBYSCORE', limit[5], '-inf', now)
+    local running = redis.call('ZCARD', limit[5])
+    if running >= limit[6] then return 3, running, 1000 end
+  end
+end
+
+-- How each limit stands: {requests, ms until none are left, tokens, the same}; times are there only
+-- if one is in the way of a request, as {number, what check_limit returns}.
+local function check_limits(hold, now)
+  local standing, refused = {}, nil
+  for i, limit in ipairs(hold[5]) do
+    standing[i] = {0, 0, 0, 0}
+    local what, used, frees = check_limit(limit, standing[i], hold[2], now)
+    if what and not refused then refused = {i, what, used, frees} end
+  end
+  if refused then
+    for i, limit in ipairs(hold[5]) do
+      standing[i][2], standing[i][4] = rest_of(limit, now)
+    end
+  end
+  return standing, refused
+end
+
+-- A budget's epoch, spent tokens and micro-units, held ones.
+local function read_counter(draw)
+  local c = redis.call('HMGET', draw[1], 'e', 'st', 'sm', 'ht', 'hm')
+  for i = 2, 5 do c[i] = tonumber(c[i]) end
+  return c
+end
+
+-- The first budget in the way: {'unknown'}, or {'spent', number, 1 tokens | 2 micros, spent, held};
+-- and all counters.
+local function check_budgets(hold)
+  local over
+  local counters = {}
+  for i, draw in ipairs(hold[6]) do
+    local c = read_counter(draw)
+    if not c[2] then return {'unknown'} end
+    for kind = 1, 2 do
+      local limit, need = draw[kind + 1], hold[kind + 1]
+      local spent, held = c[kind + 1] or 0, c[kind + 3] or 0
+      if limit >= 0 and need > 0 and spent + held + need > limit and not over then
+        over = {'spent', i, kind, spent, held}
+      end
+    end
+    counters[i] = c
+  end
+  return over, counters
+end
+
+local function log_request(limit, now)
+  if limit[2] > 0 then
+    redis.call('LPUSH', limit[1], whole(now))
+    redis.call('PEXPIRE', limit[1], MINUTE)
+  end
+end
+
+-- Counts a request that was let in.
+local function count(hold, now)
+  local second = math.floor(now / 1000)
+  for _, limit in ipairs(hold[5]) do
+    log_request(limit, now)
+    if limit[4] > 0 then
+      redis.call('HSETNX', limit[3], 'o', whole(second))
+      add_tokens(limit[3], second, hold[2])
+      redis.call('PEXPIRE', limit[3], MINUTE + 2000)
+    end
+  end
+  return second
+end
+
+-- Writes the record of a job's hold. `names`: of the record, and of the sorted set of holds by the
+-- time of the next look at them.
+local function reserve(names, id, packed, hold, counters, second, now, epoch)
+  local epochs = {}
+  for _, limit in ipairs(hold[5]) do
+    if limit[6] > 0 then
+      redis.call('ZADD', limit[5], whole(hold[4]), id)
+      redis.call('PEXPIREAT', limit[5], whole(math.max(hold[4], now) + MINUTE))
+    end
+  end
+  for i, draw in ipairs(hold[6]) do
+    local c = counters and counters[i] or read_counter(draw)
+    epochs[i] = c[1] or epoch
+    redis.call('HSET', draw[1], 'e', epochs[i], 'ht', whole((c[4] or 0) + hold[2]),
+      'hm', whole((c[5] or 0) + hold[3]))
+    if draw[5] or not c[1] then redis.call('PEXPIREAT', draw[1], whole(draw[4])) end
+  end
+  redis.call('SET', names[1], cmsgpack.pack({packed, second, epochs}))
+  redis.call('ZADD', names[2], whole(math.min(hold[4], now + FIRST_LOOK)), id)
+end
+
+-- Turns a hold into what was used. Without a record only what was used is counted: Redis forgot it.
+local function settle(names, id, packed, tokens, micros)
+  local record = redis.call('GETDEL', names[1])
+  local second, epochs = 0, {}
+  if record then
+    redis.call('ZREM', names[2], id)
+    packed, second, epochs = unpack(cmsgpack.unpack(record))
+  end
+  local hold = cmsgpack.unpack(packed)
+  for _, limit in ipairs(hold[5]) do
+    if limit[6] > 0 then redis.call('ZREM', limit[5], id) end
+    if limit[4] > 0 and redis.call('HEXISTS', limit[3], whole(second)) == 1 then
+      add_tokens(limit[3], second, tokens - hold[2])
+    end
+  end
+  for i, draw in ipairs(hold[6]) do
+    local c = read_counter(draw)
+    local change = {}
+    if c[1] and c[1] == epochs[i] then
+      change = {'ht', whole(c[4] - hold[2]), 'hm', whole(c[5] - hold[3])}
+    end
+    if c[2] then
+      change[#change + 1] = 'st'
+      change[#change + 1] = whole(c[2] + tokens)
+      change[#change + 1] = 'sm'
+      change[#change + 1] = whole(c[3] + micros)
+    elseif c[1] then
+      redis.call('HINCRBY', draw[1], 'g', 1)
+    end
+    if #change > 0 then redis.call('HSET', draw[1], unpack(change)) end
+  end
+end

@@ -1,0 +1,19 @@
+-- Releases holds whose job is gone or whose time is over; looks at those that are due.
+-- KEYS: holds        ARGV: prefix of records, prefix of jobs, most to look at
+-- Returns how many were released.
+local now = clock()
+local released = 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[3])) do
+  local names = {ARGV[1] .. id, KEYS[1]}
+  local record = redis.call('GET', names[1])
+  local ends = record and cmsgpack.unpack(cmsgpack.unpack(record)[1])[4]
+  if not record then
+    redis.call('ZREM', KEYS[1], id)
+  elseif redis.call('EXISTS', ARGV[2] .. id) == 1 and now < ends then
+    redis.call('ZADD', KEYS[1], whole(math.min(ends, now + FIRST_LOOK)), id)
+  else
+    settle(names, id, nil, 0, 0)
+    released = released + 1
+  end
+end
+return released
