@@ -10,7 +10,7 @@ from gateway import limits
 from gateway.exchange import Header
 from gateway.prices import Prices
 from gateway.spending import Spending
-from gateway.worst import Worst
+from gateway.worst import BOUNDED, Worst
 from shared import holds
 from shared.catalog import Entry
 from shared.clock import Clock
@@ -66,7 +66,7 @@ class Reservations:
             self._clock.wall_ms() + int(self._limit * 1000),
             worst.tokens,
             worst.micros(price, self._limit),
-            worst.completion,
+            0 if entry.model.engine in BOUNDED else worst.completion,
         )
         return Reservation(account, price, hold)
 

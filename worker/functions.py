@@ -22,6 +22,7 @@ from worker.meter import Known
 from worker.request import Request
 
 NOTHING = Progress("", 0)
+LIMITS = ("max_tokens", "max_completion_tokens")
 
 logger = log.get("functions")
 
@@ -30,6 +31,14 @@ def keep_alive(bodies: list[dict[str, Any]]) -> float | None:
     """Takes out what a request says of its model's stay: seconds, as Ollama's callers send it."""
     given = [body.pop("keep_alive", None) for body in bodies]
     return float(given[0]) if given and isinstance(given[0], int | float) else None
+
+
+def capped(body: dict[str, Any], most: int) -> dict[str, Any]:
+    """The body of a choice that may have `most` tokens; 0: any number."""
+    if most:
+        given = [name for name in LIMITS if body.get(name) is not None]
+        body |= {name: min(body[name], most) for name in given} or {LIMITS[0]: most}
+    return body
 
 
 async def generate(request: Request, kind: Literal["chat", "completion"]) -> None:
@@ -55,7 +64,13 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
     )
     if runs and position.broken:
         raise EngineFailed(BROKEN)
-    await together([run.run(kind, {**defaults, **bodies[choice]}) for choice, run in runs.items()])
+    most = task.hold.completion if task.hold is not None else 0
+    await together(
+        [
+            run.run(kind, capped({**defaults, **bodies[choice]}, most))
+            for choice, run in runs.items()
+        ]
+    )
     usage = request.meter.usage
     if request.streamed:
         request.emit(Done(usage))

@@ -37,10 +37,11 @@ class Draw(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Hold(msgspec.Struct, array_like=True, frozen=True):
-    """The most that a request may use: `tokens` and `micros`, of them `completion` a choice.
+    """The most that a request may use: `tokens` and `micros`.
 
     `ts_ms` is when the request came, which decides the period it is counted in; at `until_ms` it
-    has ended. Both are epoch milliseconds.
+    has ended. Both are epoch milliseconds. Each of its answers is to be cut after `completion`
+    tokens; 0: its engine stops by itself.
     """
 
     ts_ms: int
