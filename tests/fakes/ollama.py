@@ -65,23 +65,29 @@ class OllamaDouble:
         assert connection is not None
         self.connections.add(connection)
         connection.add_done_callback(self.connections.discard)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            method, path = head.split(" ", 2)[:2]
-            length = next(
-                (int(h[15:]) for h in head.lower().split("\r\n") if h.startswith("content-length")),
-                0,
-            )
-            body = json.loads(await reader.readexactly(length) or b"{}")
-            work = asyncio.create_task(self._answer(f"{method} {path}", body, Reply(writer)))
-            gone = asyncio.create_task(reader.read())
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-            await writer.drain()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._converse(reader, writer)
+        finally:
             writer.close()
-            await writer.wait_closed()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        method, path = head.split(" ", 2)[:2]
+        length = next(
+            (int(h[15:]) for h in head.lower().split("\r\n") if h.startswith("content-length")),
+            0,
+        )
+        body = json.loads(await reader.readexactly(length) or b"{}")
+        work = asyncio.create_task(self._answer(f"{method} {path}", body, Reply(writer)))
+        gone = asyncio.create_task(reader.read())
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+        await writer.drain()
 
     async def listen(self) -> None:
         """At the same port each time."""

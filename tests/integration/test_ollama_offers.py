@@ -6,6 +6,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -40,9 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
 
 @pytest.fixture(scope="module")
 def hub(server: Apart) -> Iterator[Hub]:
-    toml = (
-        f'gateways = 2\n[models."box/*"]\nengine = "ollama"\nurl = "{server.url}"\ncontext = 1024\n'
-    )
+    table = f'[models."box/*"]\nengine = "ollama"\nurl = "{server.url}"\n'
+    toml = f"gateways = 2\n{table}context = 1024\nparallel = 1\n"
     with running_hub(toml) as running:
         yield running
 
@@ -125,14 +125,14 @@ def test_orders_and_status(server: Apart, hub: Hub, client: openai.OpenAI) -> No
     assert order(hub, "load", model="box/all-minilm", wait=True)["state"] == "ready"
     assert EMBEDDING in server.memory.held
     pinned = order(hub, "pin", model="box/all-minilm")["data"]
-    assert [one["pinned"] for one in pinned] == [True]
+    assert pinned and all(one["pinned"] for one in pinned)
     status: Any = hub.get("/api/v1/models/status")[1]
-    shown = {one["model"]: one for worker in status["workers"] for one in worker["models"]}
-    assert set(shown) == {"box/smollm2:135m", "box/all-minilm:latest"}
-    assert shown["box/all-minilm:latest"]["state"] == "ready"
+    shown = [(one["model"], one["state"]) for w in status["workers"] for one in w["models"]]
+    assert {model for model, _ in shown} == {"box/smollm2:135m", "box/all-minilm:latest"}
+    assert ("box/all-minilm:latest", "ready") in shown
     assert status["unserved"] == []
     gone = order(hub, "unload", model="box/all-minilm", wait=True)["data"]
-    assert [one["state"] for one in gone] == ["absent"]
+    assert {one["state"] for one in gone} == {"absent"}
     assert EMBEDDING not in server.memory.held
 
 
@@ -154,6 +154,38 @@ def test_one_that_is_deleted_leaves(server: Apart, hub: Hub, client: openai.Open
 
 def left(server: Apart) -> set[str]:
     return {"box/all-minilm:latest"} & {f"box/{name}" for name in server.disk}
+
+
+def test_who_is_served_when_it_is_deleted_is_served_and_who_waits_is_told(
+    server: Apart, hub: Hub, client: openai.OpenAI
+) -> None:
+    server.disk["copy:latest"] = SERVED[CHAT]
+    lists(hub, "box/smollm2:135m", "box/copy:latest", *left(server))
+    long = {**ASKED, "max_tokens": 600}
+    stream = client.chat.completions.create(model="box/copy", stream=True, **long)
+    parts = [next(stream)]
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(client.chat.completions.create, model="box/copy", **ASKED)
+        try:
+            wait_for(lambda: places(hub, "box/copy:latest") == (1, 1))
+        finally:
+            del server.disk["copy:latest"]
+        with pytest.raises(openai.NotFoundError, match="its server has removed it") as told:
+            waiting.result(WITHIN)
+    assert told.value.code == "model_not_found"
+    parts += stream
+    assert parts[-1].choices[0].finish_reason in ("length", "stop")
+    lists(hub, "box/smollm2:135m", *left(server))
+    wait_for(lambda: places(hub, "box/copy:latest") is None)
+
+
+def places(hub: Hub, model: str) -> tuple[int, int] | None:
+    """How many its workers serve and how many wait there; None: they have no such model."""
+    status: Any = hub.get("/api/v1/models/status")[1]
+    models = [one for worker in status["workers"] for one in worker["models"]]
+    found = [one for one in models if one["model"] == model]
+    counts = [sum(one[what] for one in found) for what in ("serving", "waiting")]
+    return (counts[0], counts[1]) if found else None
 
 
 def test_keys_are_held_to_a_table(server: Apart, hub: Hub) -> None:

@@ -33,3 +33,14 @@ def test_a_missing_file_is_said_when_the_hub_answers(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.touch()
     assert warning not in welcome.compose(settings, Key("k", None))
+
+
+def test_a_server_is_listed_by_its_table_and_no_snippet_names_it(tmp_path: Path) -> None:
+    table = {"box/*": Model(engine="ollama", url="http://me:hunter2@box:11434")}
+    settings = Settings(home=str(tmp_path), models={**table, **UPSTREAM})
+    head, far, box = models.rows(settings, {"box/a:1": "ready"})
+    assert far.split()[0] == "far"
+    assert box.split()[:3] == ["box/*", "ollama", "all"]
+    assert box.endswith("every model of http://me:[redacted]@box:11434")
+    assert head.index("where") == box.index("every")
+    assert '"model": "far"' in welcome.compose(settings, Key("k", None))
