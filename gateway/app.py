@@ -32,8 +32,11 @@ from gateway.routes.fine_tuning.table import FineTuningRoutes
 from gateway.routes.generation import Generation
 from gateway.routes.health import HealthRoutes
 from gateway.routes.models import ModelRoute
+from gateway.routes.receipts import BASE as RECEIPTS
+from gateway.routes.receipts import ReceiptRoute
 from gateway.routes.residency import ResidencyRoutes
 from gateway.routes.session import SessionRoute
+from gateway.routes.usage import UsageRoute
 from gateway.semantic.semantic import Semantic
 from gateway.session import Sessions
 from gateway.tuned import Tuned
@@ -124,6 +127,15 @@ class Gateway:
             route("ready", ["/health/ready"], get, health.ready, public=True, quiet=True),
             route("metrics", ["/metrics"], get, health.metrics, needs="admin.read"),
             route("session", ["/api/v1/session"], (*get, *post, "DELETE"), session, public=True),
+            route("usage", ["/api/v1/usage"], get, UsageRoute(desk), known=True),
+            route(
+                "receipts",
+                [RECEIPTS],
+                get,
+                ReceiptRoute(desk, self.pipeline),
+                known=True,
+                is_mount=True,
+            ),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
             *table.routes(front, desk, self._catalog, caches),
             *self.shelf.routes(front),

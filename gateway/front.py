@@ -76,6 +76,7 @@ class Front:
         handle: Handle,
         *,
         public: bool = False,
+        known: bool = False,
         needs: account.Scope | None = None,
         reads: account.Scope | None = None,
         metered: str = "",
@@ -85,10 +86,11 @@ class Front:
         """A Litestar route; `name` is what the log and the counts call it.
 
         `needs` is the scope that a key must have, `reads` the one that does for GET and HEAD.
+        `known`: any key does, and the route sees to what it may.
         `metered` is the endpoint that the ledger has its requests under, once their key is known.
         `quiet` requests are logged for debugging only.
         """
-        if needs is None and not public:
+        if needs is None and not public and not known:
             raise ValueError(
                 f"route {name} says neither which scope it needs nor that it is public"
             )
@@ -101,8 +103,9 @@ class Front:
             try:
                 if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
-                if needs is not None:
+                if not public:
                     exchange.principal = await self.identify(exchange)
+                if needs is not None and exchange.principal is not None:
                     reading = exchange.method in ("GET", "HEAD")
                     permit(exchange.principal, (reads or needs) if reading else needs)
                 await handle(exchange)

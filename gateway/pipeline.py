@@ -8,15 +8,23 @@ from typing import NamedTuple
 import hiredis
 
 from gateway.record import Record
-from gateway.writer import Writer
-from shared import keys, log
+from gateway.writer import Writer, behind
+from shared import ids, keys, log
 from shared.clock import Clock, SystemClock
+from shared.errors import Unavailable
 from shared.metrics import Gauge, Metric, Total
 from shared.resp import Link, Lost
 from shared.settings import Settings
+from shared.wire.usage import UsageEvent, decode
 
 LOOK = 1.0
 """Seconds between two looks at how much waits."""
+
+SKEW_MS = 60_000
+"""How far the clock of Redis may be behind a gateway's."""
+PAGE = 2_000
+PAGES = 20
+"""A look for one event ends after so many pages of the stream."""
 
 logger = log.get("pipeline")
 
@@ -46,6 +54,24 @@ class Pipeline:
             await asyncio.gather(self.writer.run(), self._watch())
         finally:
             await self._link.stop()
+
+    async def find(self, request_id: str) -> UsageEvent | None:
+        """An event that is still on its way, as far as one can look. Raises Unavailable."""
+        wanted, start = request_id.encode(), f"{ids.wall_ms(request_id) - SKEW_MS}-0"
+        try:
+            for _ in range(PAGES):
+                page = await self._link.call("XRANGE", keys.USAGE, start, "+", "COUNT", PAGE)
+                for _, fields in page:
+                    if wanted in fields[1]:
+                        return decode(fields[1])
+                if len(page) < PAGE:
+                    return None
+                start = behind(page[-1][0])
+        except (Lost, hiredis.HiredisError) as error:
+            raise Unavailable(
+                "It cannot be looked up right now: Redis does not answer.", retry_after=2
+            ) from error
+        return None
 
     def metrics(self) -> list[Metric]:
         """What there is to see of it."""

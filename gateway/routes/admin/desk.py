@@ -116,9 +116,12 @@ class Desk:
         self._announce = announce
 
     async def read(self, exchange: Exchange, read: Read) -> None:
+        await exchange.respond(200, encode(await self.find(exchange, read)), JSON)
+
+    async def find(self, exchange: Exchange, read: Callable[[Call], Awaitable[T]]) -> T:
+        """What `read` finds in the database; raises Unavailable."""
         async with reachable(), self._pool().connection() as connection:
-            reply = await read(Call(exchange, exchange.account, b"", connection))
-        await exchange.respond(200, encode(reply), JSON)
+            return await read(Call(exchange, exchange.account, b"", connection))
 
     async def write(self, exchange: Exchange, write: Write) -> None:
         body = await exchange.read(LARGEST)

@@ -9,7 +9,7 @@ from litestar.handlers import ASGIRouteHandler
 from gateway.cache.caches import Caches
 from gateway.exchange import Exchange
 from gateway.front import Front, not_allowed
-from gateway.routes.admin import audits, budgets, projects, semantic_caches, users
+from gateway.routes.admin import audits, budgets, projects, semantic_caches, usage, users
 from gateway.routes.admin.api_keys import KeyRoutes
 from gateway.routes.admin.caches import CacheRoutes
 from gateway.routes.admin.desk import Desk, Read, Write
@@ -73,6 +73,9 @@ def resources(catalog: Catalog, caches: Caches) -> list[Resource]:
         Resource(OURS, "/prices", prices.select),
         Resource(OURS, "/prices/{model*}", prices.find, put=prices.put, delete=prices.delete),
         Resource(OURS, "/cache", kept.find, delete=kept.purge),
+        Resource(OURS, "/usage/months", usage.months),
+        Resource(OURS, "/usage/months/{month}", delete=usage.drop_month),
+        *(Resource(OPENAI, path, usage.teller(kind)) for path, kind in usage.KINDS.items()),
         Resource(OURS, "/audit", audits.select),
         Resource(OPENAI, "/audit_logs", audits.select),
     ]
