@@ -80,7 +80,9 @@ class Responses:
         return self._room
 
     async def start(self) -> None:
+        """Raises Lost when Redis is away."""
         await self._link.start()
+        await self._link.wait_open(10)
         self._tasks = [
             asyncio.create_task(work(), name=f"cache-{work.__name__}")
             for work in (self.flights.watch, self.flights.listen, self._sweep)

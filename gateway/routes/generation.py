@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import NamedTuple
 
-from gateway import delivery
+from gateway import delivery, errand
 from gateway.ask import Ask, Form
 from gateway.cache import kept, terms
 from gateway.cache.kept import Kept, Tape
@@ -24,13 +24,10 @@ from shared.errors import HubError, ShuttingDown
 from shared.settings import Settings
 from shared.wire.account import Account
 from shared.wire.event import Answer, Failed, Vectors
-from shared.wire.task import Origin
 
 STALLED = 5.0
 """Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
 LEAVING = ShuttingDown.code
-CHECKED = "chat/completions"
-"""Where the ledger has what is computed for a check."""
 
 
 class Told(NamedTuple):
@@ -195,16 +192,9 @@ class Generation:
         """
         seconds = self.settings.request_timeout
         limit = Limit(seconds, asyncio.get_running_loop().time() + seconds)
-        origin = Origin(ids.new("req_"), account.project, CHECKED)
         try:
-            reply = await self._dispatch.open(
-                ask.kind,
-                ask.entry,
-                ask.body,
-                key=account.key,
-                streamed=False,
-                service="batch",
-                origin=origin,
+            reply = await errand.run(
+                self._dispatch, ask.kind, ask.entry, ask.body, account, "batch", ask.worst
             )
         except HubError:
             return None

@@ -9,19 +9,18 @@ from math import sqrt
 
 import msgspec
 
+from gateway import errand
 from gateway.dispatch import Dispatch
-from shared import ids, log
+from gateway.worst import Worst, prompt
+from shared import log
 from shared.catalog import Catalog, Entry
 from shared.errors import HubError
 from shared.wire.account import Account
 from shared.wire.event import Failed, Vectors
-from shared.wire.task import Class, Origin
+from shared.wire.task import Class
 
 WITHIN = 1.0
 """Seconds a request waits for the embedding of its question before it counts as a miss."""
-
-ENDPOINT = "embeddings"
-"""Where the ledger has them: whose request needs an embedding pays for it."""
 
 logger = log.get("semantic")
 encode = msgspec.json.Encoder().encode
@@ -54,15 +53,8 @@ class Embedder:
     async def _ask(
         self, entry: Entry, body: bytes, account: Account, service: Class
     ) -> Sequence[float] | None:
-        reply = await self._dispatch.open(
-            "embedding",
-            entry,
-            body,
-            key=account.key,
-            streamed=False,
-            service=service,
-            origin=Origin(ids.new("req_"), account.project, ENDPOINT),
-        )
+        most = Worst(prompt(len(body), entry.model, 1))
+        reply = await errand.run(self._dispatch, "embedding", entry, body, account, service, most)
         try:
             while True:
                 for item in await reply.items(WITHIN):

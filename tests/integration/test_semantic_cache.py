@@ -231,15 +231,16 @@ async def gateway_of(hub: Hub) -> AsyncIterator[tuple[Dispatch, Catalog, Respons
     """The parts of a gateway beside that of the hub."""
     chosen = settings.load({"AIHUB_HOME": str(hub.home)}, hub.home)
     catalog = Catalog(chosen.models)
-    dispatch = Dispatch(chosen, catalog)
-    responses = Responses(chosen, dispatch.name)
-    await dispatch.start()
-    await responses.start()
-    try:
-        yield dispatch, catalog, responses
-    finally:
-        await responses.stop()
-        await dispatch.stop()
+    async with connect(chosen.postgres) as pool:
+        dispatch = Dispatch(chosen, catalog, pool=lambda: pool)
+        responses = Responses(chosen, dispatch.name)
+        await dispatch.start()
+        await responses.start()
+        try:
+            yield dispatch, catalog, responses
+        finally:
+            await responses.stop()
+            await dispatch.stop()
 
 
 def account(**cache: Any) -> Account:
