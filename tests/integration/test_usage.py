@@ -177,22 +177,6 @@ def test_refusals_are_in_the_ledger_too(hub: Hub, caller: Caller) -> None:
         assert (receipt["tokens_in"], receipt["tokens_out"], receipt["micros"]) == (0, 0, 0)
 
 
-def test_a_hit_in_the_cache_is_told(hub: Hub, caller: Caller) -> None:
-    ids = []
-    for _ in range(2):
-        raw = caller.sdk.chat.completions.with_raw_response.create(
-            model=hub.chat_model,
-            messages=[{"role": "user", "content": "Name a colour."}],
-            max_tokens=4,
-            extra_headers={"x-aihub-cache": "use"},
-        )
-        ids.append(raw.headers["x-request-id"])
-    assert [caller.receipt(id_)["cache"] for id_ in ids] == ["none", "exact"]
-    assert caller.receipt(ids[1])["tokens_out"] == 0
-    (row,) = caller.usage()
-    assert (row["requests"], row["exact_hits"]) == (2, 1)
-
-
 def test_a_receipt_is_for_its_key_and_administrators(
     hub: Hub, caller: Caller, admin: Caller
 ) -> None:
