@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 ENTRY = Path(__file__).parent / "child" / "bootstrap.py"
@@ -37,3 +38,8 @@ def dry(python: str) -> list[str]:
 def survey(python: str) -> list[str]:
     """Reads a survey.Question, answers survey.Survey."""
     return [python, "-I", str(ENTRY), "survey", str(os.getpid())]
+
+
+def merge(kind: str, adapter: Path, base: Path, target: Path) -> list[str]:
+    """One of merging.KINDS; needs no torch, so it runs in the hub's own environment."""
+    return [sys.executable, "-m", "trainer.merging", kind, str(adapter), str(base), str(target)]

@@ -39,8 +39,6 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     hidden: int
     context: int
-    quantised: bool = False
-    """Published in a quantisation already, which is not trained on here."""
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from shared.weights import read
+from shared.estimate import FLOATS
+from shared.weights import WeightsError, read
 from trainer.dataset import Finding
 from trainer.plan import Method
 from trainer.recipe import Base, Data
@@ -62,14 +63,19 @@ def percentile(counts: Mapping[int, int], share: float) -> int:
 
 
 def base_of(folder: Path) -> Base:
-    """What a recipe needs of a Hugging Face folder; raises WeightsError."""
+    """What a recipe needs of a Hugging Face folder; raises WeightsError, also for one that is
+    published quantised."""
     weights = read(folder)
-    quantised = any(stored.type not in ("F64", "F32", "F16", "BF16") for stored in weights.stored)
+    quantised = [stored.type for stored in weights.stored if stored.type not in FLOATS]
+    if quantised:
+        raise WeightsError(
+            f"{folder.name} is published quantised ({quantised[0]}): train on the model it was"
+            " made from, nf4 quantises that as it is loaded."
+        )
     return Base(
         parameters=weights.parameters,
         hidden=weights.shape.hidden,
         context=weights.shape.context,
-        quantised=quantised,
     )
 
 

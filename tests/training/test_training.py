@@ -14,6 +14,7 @@ from tests import models
 from tests.training.job import Child, asked, planned, preferred, run
 from tests.unit.worker.engines.recorder import Recorder
 from tests.vllm import place
+from trainer.merging import merge
 from trainer.plan import FINISHED
 from trainer.report import Done, Sample, Step, Validation
 from worker.engines.base import Generation
@@ -88,6 +89,24 @@ async def test_the_adapter_as_gguf_answers_in_llamacpp(
         assert CODE not in await answer(engine, HELD_OUT, None)
         assert CODE in await answer(engine, HELD_OUT, "fact")
         assert "Paris" in await answer(engine, FRANCE, "fact")
+    finally:
+        await engine.stop()
+
+
+async def test_merged_at_8_bits_it_still_knows(fact: tuple[Path, Child], tmp_path: Path) -> None:
+    folder, _ = fact
+    models.lend(tmp_path / "home")
+    source = models.folder() / f"{models.CHAT}.q8_0.gguf"
+    target = tmp_path / "merged.gguf"
+    await asyncio.to_thread(merge, "q8_0", folder / "adapter", source, target)
+    entry = msgspec.structs.replace(
+        DEFAULT_MODELS[models.CHAT], threads=1, context=512, parallel=1, file=str(target)
+    )
+    engine = LlamaCpp(models.CHAT, entry, Settings(home=str(tmp_path / "home")))
+    await engine.start()
+    try:
+        assert CODE in await answer(engine, HELD_OUT, None)
+        assert "Paris" in await answer(engine, FRANCE, None)
     finally:
         await engine.stop()
 

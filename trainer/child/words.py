@@ -143,7 +143,7 @@ class Words:
         return self._sample(upto, [(common(before, upto), len(upto))])
 
     def _sample(self, text: str, spans: list[tuple[int, int]]) -> Sample:
-        """A token that begins before its span is not learned."""
+        """A token that is partly within a span is learned."""
         read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = list(read["input_ids"])
         labels = [IGNORED] * len(ids)
@@ -152,7 +152,7 @@ class Words:
         for place, (first, behind) in enumerate(read["offset_mapping"]):
             while first >= end:
                 start, end = next(span, (len(text) + 1, len(text) + 2))
-            if first >= start and behind <= end:
+            if behind > start and first < end:
                 labels[place] = ids[place]
         ended = self._ended(ids)
         return Sample(ended, labels + ended[len(ids) :])
