@@ -160,6 +160,7 @@ class Gateway:
                 ),
                 asyncio.create_task(self._watch_database(self._pool)),
                 asyncio.create_task(self.tuned.run()),
+                asyncio.create_task(self.semantic.age()),
                 asyncio.create_task(self.pipeline.run()),
                 asyncio.create_task(self.shelf.run()),
             ]

@@ -81,6 +81,16 @@ class SemanticCache:
             return False
         return True
 
+    async def purge_expired(self) -> None:
+        """Drops what is too old, of all projects. Never raises for the database."""
+        pool = self._pool()
+        if pool is None:
+            return
+        try:
+            await semantic.purge_expired(pool)
+        except AWAY as error:
+            logger.warning("cannot drop what is too old", error=str(error))
+
 
 def first_admitted(question: Question, near: Sequence[Neighbour]) -> Neighbour | None:
     """The nearest neighbour that the guard admits."""

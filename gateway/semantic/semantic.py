@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -21,6 +22,8 @@ from shared.wire.task import Class
 
 CHECK_WITHIN = 60.0
 """Seconds a check waits for the embedding of an answer."""
+AGE_EVERY = 600.0
+"""Seconds between two looks for answers that are too old."""
 COMPARED = 2000
 """Characters of an answer that are embedded for a check."""
 
@@ -122,6 +125,12 @@ class Semantic:
         judge = partial(self._judge, account, served, compute)
         settings = account.cache.semantic
         return await self.shadow.check(account.project, settings, hit.id, judge)
+
+    async def age(self) -> None:
+        """Drops what is too old, now and then, also of projects that turned the cache off."""
+        while True:
+            await self._cache.purge_expired()
+            await asyncio.sleep(AGE_EVERY)
 
     async def drain(self) -> None:
         """Waits for what runs in the background."""

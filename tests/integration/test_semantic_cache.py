@@ -132,7 +132,12 @@ async def test_answers_expire_and_the_oldest_make_room(pool: Pool) -> None:
     assert await semantic.trim(pool, PROJECT, room) == 3
     await semantic.keep(pool, ask("Old?"), at(0), b"x", msgspec.structs.replace(room, seconds=-1))
     assert [n.question for n in await semantic.nearest(pool, ask("?"), at(0), 0.5)] == ["Large?"]
-    assert await semantic.purge_expired(pool) == 1
+    async with pool.connection() as connection:
+        rows = await connection.execute("SELECT count(*) AS kept FROM semantic_answer")
+        before = (await rows.fetchone() or {})["kept"]
+        await SemanticCache(lambda: pool).purge_expired()
+        rows = await connection.execute("SELECT count(*) AS kept FROM semantic_answer")
+        assert (await rows.fetchone() or {})["kept"] == before - 1
 
 
 async def test_purge_by_model_and_project(pool: Pool) -> None:
