@@ -55,6 +55,8 @@ HOLDS = "aihub:holds"
 """Sorted set of the jobs that hold something, by when they are to be looked at next."""
 HOLD = "aihub:hold:"
 COUNTER = "aihub:budget:"
+LEASE_WORD = "lease"
+"""On the channel of TRAINING: a worker has said another word to a trainer."""
 
 
 def queue(model: str) -> str:
@@ -70,6 +72,16 @@ def wake(worker: str) -> str:
 def keepers(lane: str) -> str:
     """Hash of the worker that keeps each model of a lane that is to be loaded unasked."""
     return f"aihub:keepers:{lane}"
+
+
+def wishes(host: str, device: str) -> str:
+    """Hash of the Wish of each trainer for room on a device; the device's worker takes them."""
+    return f"aihub:wishes:{host}:{device}"
+
+
+def word(wishes: str, trainer: str) -> str:
+    """What the worker says to that trainer."""
+    return f"{wishes}:{trainer}"
 
 
 def control(worker: str) -> str:

@@ -32,6 +32,7 @@ from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
 from worker.effect import gone
 from worker.functions import chat, completion, embedding, refuse
+from worker.leases import Leases
 from worker.line import Lines
 from worker.loop import Loop
 from worker.meter import Meter
@@ -101,6 +102,7 @@ class Lane(Worker):
         self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
         self._orders = Orders(self._link, loop, report, self._clock)
         self._servers = servers
+        self._leases = Leases(self._link, loop, loop.device, report.ledger, self._clock)
 
     def request_stop(self) -> None:
         """Hands running jobs back to the queue and makes `main` return."""
@@ -128,6 +130,7 @@ class Lane(Worker):
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
             asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
         ]
+        loops.append(asyncio.create_task(self._leases.run(), name="leases"))
         if self._servers is not None:
             loops.append(asyncio.create_task(self._servers.run(), name="servers"))
         logger.info(

@@ -29,6 +29,8 @@ Operation = Literal["load", "wake", "sleep", "stop"]
 
 CLASSES: tuple[Class, ...] = ("interactive", "standard", "batch")
 """Most urgent first."""
+NOT_DUE = 1e9
+"""Seconds after which what runs in the background would close models in use: never."""
 DUE: dict[Class, float] = {"interactive": 20.0, "standard": 40.0, "batch": 240.0}
 LIMIT: dict[Class, float] = {"interactive": 600.0, "standard": 600.0, "batch": 86_400.0}
 GIB = 1 << 30
@@ -72,6 +74,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host_size: int = 0
     """Host bytes it takes while asleep."""
     wake_seconds: float = 0.0
+    background: bool = False
+    """A trainer's: it comes into room that nobody uses, and goes for anybody at once."""
 
     def __post_init__(self) -> None:
         # A whole number would come back from JSON as another value's bytes.
@@ -255,6 +259,8 @@ def pause(failures: int, rules: Rules) -> float:
 
 def due_at(slot: Slot, rules: Rules) -> float | None:
     """When the first of its waiters has waited long enough to close others; None: nobody waits."""
+    if slot.plan.background:
+        return None if slot.asked is None else slot.asked + NOT_DUE
     times = [waiters.oldest + rules.due[name] for name, waiters in slot.waiting.items()]
     if slot.asked is not None:
         times.append(slot.asked + rules.due["standard"])
@@ -275,7 +281,7 @@ def urgency(slot: Slot, rules: Rules) -> int:
 
 def evictable_at(slot: Slot, rules: Rules) -> float:
     """When an idle model's room may be given to another that is not due yet."""
-    if slot.state == "asleep":
+    if slot.state == "asleep" or slot.plan.background:
         return slot.since
     back = slot.plan.wake_seconds if slot.plan.can_sleep else slot.plan.load_seconds
     return max(slot.since + rules.stay, slot.used + rules.linger * back)
