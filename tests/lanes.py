@@ -33,7 +33,7 @@ from worker.occasion import LoadAsked
 PLACES = 4
 LIVING = (
     *("aihub:worker", "aihub:keepers:", "aihub:reply:", "aihub:wake:", "aihub:share:"),
-    "aihub:usage",
+    *("aihub:usage", "aihub:wishes:"),
 )
 
 

@@ -19,6 +19,7 @@ from shared.wire.openai.fine_tuning import Status
 from shared.wire.training import Asked, Created, Event, Job
 from tests.hub import alive, command_line, descendants
 from tests.server import Server
+from tests.unit.shared.weights.test_config import tiny
 
 ROOT = Path(__file__).parents[1]
 CHILD = "training_child.py"
@@ -47,7 +48,7 @@ def prepare(home: Path, python: Path) -> str:
     """Makes what a trainer needs in its home; returns its settings."""
     weights = home / "models" / "tiny"
     weights.mkdir(parents=True)
-    (weights / "config.json").write_text("{}")
+    (weights / "config.json").write_text(json.dumps(tiny()))
     (home / "datasets").mkdir()
     lines = [json.dumps(example(number)) for number in range(10)]
     (home / "datasets" / "a.jsonl").write_text("\n".join(lines))

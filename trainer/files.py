@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from shared import dataset
 from shared.errors import HubError
@@ -13,11 +14,16 @@ from shared.settings import Settings
 from shared.wire.openai.fine_tuning import JobError
 from shared.wire.training import Job
 from trainer.dataset import Finding, Inspection, Seen, inspect
-from trainer.planning import Data
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 TOLD = 10
 """Findings that an error tells one by one."""
+
+
+class Data(NamedTuple):
+    train: Path
+    validation: Path | None
+
 
 Fetch = Callable[[str, str, Path], Awaitable[object]]
 
@@ -54,7 +60,7 @@ class Files:
                 inspect, validation, job.method, minimum=1, training=seen
             )
             check(second, "validation_file")
-        return Data(train, validation, found.figures.examples, found.figures.longest_characters)
+        return Data(train, validation)
 
     async def _bring(self, job: Job, name: str, path: Path, param: str) -> Path:
         """Whole or not at all."""
@@ -86,13 +92,18 @@ def there(path: Path, part: Path) -> bool:
 
 
 def check(found: Inspection, param: str) -> None:
-    if found.usable:
-        return
-    errors = [each for each in found.findings if each.level == "error"]
-    count = sum(found.errors.values())
-    more = f" and {count - TOLD} more" if count > TOLD else ""
-    text = f"The file has {count} error{'s' if count > 1 else ''}: {told(errors[:TOLD])}{more}"
-    raise InvalidDataError(JobError("invalid_training_file", text, param))
+    if not found.usable:
+        errors = [each for each in found.findings if each.level == "error"]
+        raise InvalidDataError(failed(errors, sum(found.errors.values()), param))
+
+
+def failed(findings: Sequence[Finding], count: int, param: str, text: str = "") -> JobError:
+    """What is wrong with a file: the first findings line by line."""
+    if not text:
+        more = f" and {count - TOLD} more" if count > TOLD else ""
+        several = "s" if count > 1 else ""
+        text = f"The file has {count} error{several}: {told(findings[:TOLD])}{more}"
+    return JobError("invalid_training_file", text, param)
 
 
 def told(findings: Sequence[Finding]) -> str:

@@ -42,8 +42,7 @@ class Loop:
         shelf: Shelf,
         begin: Callable[[Book], Run],
     ) -> None:
-        # The same after a restart, so that what a predecessor left is known to be its own.
-        self.name = f"tr-{hashlib.sha256(str(settings.folder).encode()).hexdigest()[:8]}@{NODE}"
+        self.name = name_of(settings)
         self._settings = settings
         self._pool = pool
         self._link = link
@@ -138,3 +137,8 @@ class Loop:
     def _folders(self) -> list[Path]:
         root = self._settings.folder / "training"
         return [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+
+
+def name_of(settings: Settings) -> str:
+    """The same after a restart, so that what a predecessor left is known to be its own."""
+    return f"tr-{hashlib.sha256(str(settings.folder).encode()).hexdigest()[:8]}@{NODE}"

@@ -19,9 +19,10 @@ from shared.files.files import Files as Uploads
 from shared.settings import Settings, SettingsError
 from trainer.book import Book
 from trainer.files import Files
-from trainer.lease import Alone
+from trainer.lease import Lease
 from trainer.lock import locked
-from trainer.loop import Loop
+from trainer.loop import Loop, name_of
+from trainer.planning import Planner
 from trainer.publish import Publisher
 from trainer.run import Run
 from trainer.shelf import Shelf
@@ -62,13 +63,16 @@ async def answer_calls(url: str, loop: Loop) -> None:
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def listen(url: str, loop: Loop) -> None:
+async def listen(url: str, loop: Loop, lease: Lease) -> None:
     link = training.client(url)
     try:
         while True:
             with contextlib.suppress(redis.RedisError, OSError):
                 async for word in training.words(link):
-                    loop.moved(word.decode())
+                    if word.decode() == keys.LEASE_WORD:
+                        lease.moved.set()
+                    else:
+                        loop.moved(word.decode())
             await asyncio.sleep(RECONNECT_SECONDS)
     finally:
         await link.aclose(close_connection_pool=True)
@@ -88,10 +92,11 @@ async def serve(chosen: Settings) -> None:
     async with locked(home, ALONE_WITHIN), db.connect(chosen.postgres) as pool:
         uploads = Uploads(lambda: pool, place.blobs(chosen), place.bounds(chosen), unswept)
         files = Files(chosen, uploads.fetch)
-        lease = Alone(chosen.train_device)
+        lease = Lease(link, name_of(chosen), chosen.train_device)
+        planner = Planner(chosen)
 
         def begin(book: Book) -> Run:
-            return Run(chosen, book, files, lease, publisher)
+            return Run(chosen, book, files, planner, lease, publisher)
 
         loop = Loop(chosen, pool, link, shelf, begin)
         events = asyncio.get_running_loop()
@@ -99,7 +104,7 @@ async def serve(chosen: Settings) -> None:
             events.add_signal_handler(number, loop.request_stop)
         others = [
             asyncio.create_task(answer_calls(chosen.redis, loop)),
-            asyncio.create_task(listen(chosen.redis, loop)),
+            asyncio.create_task(listen(chosen.redis, loop, lease)),
         ]
         logger.info("trainer is up", name=loop.name, device=chosen.train_device)
         try:

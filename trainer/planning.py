@@ -1,115 +1,174 @@
-"""From what a job asks for, and what its files hold, to the plan that a child is given. Pure."""
+"""From what a job asks for, and what its files hold, to the plan that a child is given."""
 
 from __future__ import annotations
 
-import math
+import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, TypeVar
 
+import msgspec
+
+from shared import log
 from shared.settings import Model, Settings
+from shared.weights import WeightsError
 from shared.wire.training import Job
+from trainer import launch
+from trainer.estimate import Estimate, Peaks, asked, estimate
+from trainer.files import Data, InvalidDataError, failed
 from trainer.plan import Hyperparameters, Plan
+from trainer.process import answer
+from trainer.recipe import Reason, Recipe, Site, Wishes, candidates, recipe
+from trainer.survey import Question, Survey, base_of, data_of
 
-FEWEST, MOST = 100, 25_000
-"""Examples that are trained on, over all epochs, as far as the epochs reach."""
-USUAL_EPOCHS, MOST_EPOCHS = 3, 25
-LEARNING_RATE = 2e-4
-DPO_LEARNING_RATE = 5e-5
-CHARACTERS = 2
-"""Of one token, at least: what bounds an example's tokens before anybody counts them."""
+SURVEY_WITHIN = 3600.0
+DRY_WITHIN = 900.0
+"""Seconds for a question to a child."""
 
-
-class Data(NamedTuple):
-    """`longest` is in characters."""
-
-    train: Path
-    validation: Path | None
-    examples: int
-    longest: int
+T = TypeVar("T")
+logger = log.get("planning")
 
 
 class UntrainableError(Exception):
     """The job cannot be run as it is; the message is for its owner."""
 
 
-def plan(job: Job, data: Data, settings: Settings) -> Plan:
-    """Raises UntrainableError."""
-    model = settings.models.get(job.model)
-    if model is None:
-        raise UntrainableError(f"The model {job.model!r} is not in the trainer's settings.")
-    base = weights(job.model, model, settings)
-    gguf = settings.folder / "models" / Path(model.file or "").expanduser()
-    return Plan(
-        job=job.id,
-        base=str(base),
-        base_gguf=str(gguf) if model.engine == "llamacpp" and gguf.is_file() else None,
+class Size(msgspec.Struct, frozen=True):
+    """What a batch of so many examples takes; accumulation makes the step the same."""
+
+    batch: int
+    accumulation: int
+    bytes: int
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was chosen for a job, as it is kept with it."""
+
+    plan: Plan
+    steps: int
+    tokens: int
+    """Of one epoch."""
+    reasons: tuple[Reason, ...]
+    estimate: Estimate
+    """Of the plan's own batch, in bytes."""
+    sizes: tuple[Size, ...]
+    """The plan's own batch, then smaller and smaller ones."""
+
+    def shrunk(self, size: Size) -> Planned:
+        """The same steps, computed in smaller batches."""
+        chosen = msgspec.structs.replace(
+            self.plan.hyperparameters, batch=size.batch, accumulation=size.accumulation
+        )
+        return msgspec.structs.replace(
+            self, plan=msgspec.structs.replace(self.plan, hyperparameters=chosen)
+        )
+
+
+class Planner:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._device: Literal["cpu", "cuda"] = "cpu" if settings.train_device == "cpu" else "cuda"
+
+    async def plan(self, job: Job, data: Data) -> Planned:
+        """Raises UntrainableError, InvalidDataError."""
+        model = self._settings.models.get(job.model)
+        if model is None:
+            raise UntrainableError(f"The model {job.model!r} is not in the trainer's settings.")
+        base = self._weights(job.model, model)
+        try:
+            facts = await asyncio.to_thread(base_of, base)
+        except WeightsError as error:
+            raise UntrainableError(str(error)) from error
+        facts = msgspec.structs.replace(facts, context=min(facts.context, model.context))
+        longest = job.asked.max_length or facts.context
+        surveyed = await self._survey(base, data.train, job, longest, "training_file")
+        if data.validation is not None:
+            await self._survey(base, data.validation, job, longest, "validation_file")
+        known = data_of(surveyed, validated=data.validation is not None)
+        bf16 = self._device == "cuda"
+        chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wishes(job))
+        sizes, first = await self._sizes(base, job, chosen)
+        return Planned(
+            plan=self._plan(job, data, base, model, chosen.hyperparameters),
+            steps=chosen.steps,
+            tokens=surveyed.tokens,
+            reasons=chosen.reasons,
+            estimate=first,
+            sizes=sizes,
+        )
+
+    def _plan(
+        self, job: Job, data: Data, base: Path, model: Model, chosen: Hyperparameters
+    ) -> Plan:
+        gguf = self._settings.folder / "models" / Path(model.file or "").expanduser()
+        return Plan(
+            job=job.id,
+            base=str(base),
+            base_gguf=str(gguf) if model.engine == "llamacpp" and gguf.is_file() else None,
+            method=job.method,
+            train=str(data.train),
+            validation=None if data.validation is None else str(data.validation),
+            prompts=job.asked.prompts,
+            hyperparameters=chosen,
+            device=self._device,
+            threads=max(1, (os.cpu_count() or 1) - 1),
+        )
+
+    def _weights(self, name: str, model: Model) -> Path:
+        named = model.train_weights or model.weights
+        if named is None:
+            raise UntrainableError(f"The settings of {name!r} name no weights to train on.")
+        path = self._settings.folder / "models" / Path(named).expanduser()
+        if not (path / "config.json").is_file():
+            raise UntrainableError(f"The weights to train {name!r} on are not at {path.name}.")
+        return path
+
+    async def _survey(self, base: Path, file: Path, job: Job, longest: int, param: str) -> Survey:
+        question = Question(base=str(base), file=str(file), method=job.method, max_length=longest)
+        argv = launch.survey(self._settings.train_python or "")
+        found = await self._ask(argv, msgspec.json.encode(question), Survey, SURVEY_WITHIN)
+        if found.errors:
+            raise InvalidDataError(failed(found.findings, found.errors, param))
+        if found.samples <= found.dropped:
+            text = "No example has anything to learn once it is cut to the greatest length."
+            raise InvalidDataError(failed((), 0, param, text))
+        return found
+
+    async def _sizes(
+        self, base: Path, job: Job, chosen: Recipe
+    ) -> tuple[tuple[Size, ...], Estimate]:
+        """What the chosen batch takes, and each smaller one."""
+        several = candidates(chosen.hyperparameters)
+        argv = launch.dry(self._settings.train_python or "")
+        question = asked(base, job.method, self._device, *several)
+        peaks = (await self._ask(argv, question, Peaks, DRY_WITHIN)).peaks
+        told = [estimate(peak, self._device) for peak in peaks]
+        sizes = tuple(
+            Size(made.batch, made.accumulation, each.total)
+            for made, each in zip(several, told, strict=True)
+        )
+        return sizes, told[0]
+
+    async def _ask(self, argv: Sequence[str], question: bytes, kind: type[T], within: float) -> T:
+        try:
+            return msgspec.json.decode(await answer(argv, question, within), type=kind)
+        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
+            logger.error("a question was not answered", argv=argv[-2:], error=str(error))
+            raise UntrainableError(f"The base model cannot be examined: {error}") from error
+
+
+def wishes(job: Job) -> Wishes:
+    asked = job.asked
+    return Wishes(
         method=job.method,
-        train=str(data.train),
-        validation=None if data.validation is None else str(data.validation),
-        prompts=job.asked.prompts,
-        hyperparameters=hyperparameters(job, data, model, settings),
-        device="cpu" if settings.train_device == "cpu" else "cuda",
-        threads=max(1, (os.cpu_count() or 1) - 1),
-    )
-
-
-def weights(name: str, model: Model, settings: Settings) -> Path:
-    named = model.train_weights or model.weights
-    if named is None:
-        raise UntrainableError(f"The settings of {name!r} name no weights to train on.")
-    path = settings.folder / "models" / Path(named).expanduser()
-    if not (path / "config.json").is_file():
-        raise UntrainableError(f"The weights to train {name!r} on are not at {path}.")
-    return path
-
-
-def hyperparameters(job: Job, data: Data, model: Model, settings: Settings) -> Hyperparameters:
-    asked, cpu = job.asked, settings.train_device == "cpu"
-    epochs = asked.epochs or usual_epochs(data.examples)
-    batch, accumulation = batches(asked.batch or usual_batch(data.examples))
-    steps = epochs * math.ceil(data.examples / (batch * accumulation))
-    rank = asked.rank or model.max_lora_rank or 16
-    usual = DPO_LEARNING_RATE if job.method == "dpo" else LEARNING_RATE
-    return Hyperparameters(
-        epochs=epochs,
-        batch=batch,
-        accumulation=accumulation,
-        learning_rate=asked.learning_rate or usual * (asked.multiplier or 1.0),
-        rank=rank,
-        alpha=asked.alpha or 2 * rank,
-        max_length=asked.max_length or longest(data, model),
+        epochs=asked.epochs,
+        batch=asked.batch,
+        learning_rate_multiplier=asked.multiplier,
+        beta=asked.beta,
+        rank=asked.rank,
+        alpha=asked.alpha,
+        max_length=asked.max_length,
+        quantise={None: None, "lora": "none", "qlora": "nf4"}[asked.training_type],
         seed=job.seed,
-        quantise="none" if asked.training_type == "lora" else "nf4",
-        dtype="float32" if cpu else "bfloat16",
-        optimiser="adamw" if cpu else "paged_adamw_8bit",
-        checkpointing=not cpu,
-        beta=asked.beta or 0.1,
-        checkpoint_every=max(1, min(50, steps // 4)),
-        validate_every=max(1, steps // 10) if data.validation is not None else 0,
     )
-
-
-def usual_epochs(examples: int) -> int:
-    """Three, moved so that neither too few nor too many examples are seen."""
-    if examples * USUAL_EPOCHS < FEWEST:
-        return min(MOST_EPOCHS, math.ceil(FEWEST / examples))
-    if examples * USUAL_EPOCHS > MOST:
-        return max(1, MOST // examples)
-    return USUAL_EPOCHS
-
-
-def usual_batch(examples: int) -> int:
-    """A five hundredth of the examples, from 4 to 64."""
-    return max(4, min(64, examples // 500))
-
-
-def batches(size: int) -> tuple[int, int]:
-    """Examples computed at once, at most 4, and batches of a step; their product is the size."""
-    at_once = next(each for each in (4, 3, 2, 1) if size % each == 0)
-    return at_once, size // at_once
-
-
-def longest(data: Data, model: Model) -> int:
-    """What holds every example, if that is within the model's context."""
-    return max(64, min(model.context, math.ceil(data.longest / CHARACTERS) + 64))

@@ -17,8 +17,8 @@ from trainer.book import AWAY, Book, LostError
 from trainer.files import Files, InvalidDataError
 from trainer.lease import Lease
 from trainer.lock import locked
-from trainer.plan import BROKEN, FINISHED, YIELDED, Order, Plan
-from trainer.planning import UntrainableError, plan
+from trainer.plan import BROKEN, FINISHED, YIELDED, Order
+from trainer.planning import Planned, Planner, UntrainableError
 from trainer.process import Child, spawn
 from trainer.publish import Publisher
 
@@ -42,12 +42,14 @@ class Run:
         settings: Settings,
         book: Book,
         files: Files,
+        planner: Planner,
         lease: Lease,
         publisher: Publisher,
     ) -> None:
         self._settings = settings
         self._book = book
         self._files = files
+        self._planner = planner
         self._lease = lease
         self._publisher = publisher
         self._child: Child | None = None
@@ -106,30 +108,27 @@ class Run:
     def _goes_on(self) -> bool:
         return not self._stopping and self._wanted in ("validating_files", "queued", "running")
 
-    async def _plan(self) -> Plan | None:
+    async def _plan(self) -> Planned | None:
         """Validates what was not validated before; None: it was paused or cancelled meanwhile."""
         job = await self._book.job()
         self._wanted = job.status
-        if job.plan is not None:
-            made = msgspec.convert(job.plan, Plan)
-            await self._files.fetch(job, self.folder)
-            made.write(self.folder)
-            return made
         data = await self._files.fetch(job, self.folder)
-        made = await asyncio.to_thread(plan, job, data, self._settings)
-        made.write(self.folder)
+        if job.plan is not None:
+            return msgspec.convert(job.plan, Planned)
+        made = await self._planner.plan(job, data)
         note = Note("Files validated, moving job to queued state", data=words.chosen(made))
         if await self._book.planned(msgspec.to_builtins(made), note) is None:
             return None
         self._wanted = "queued"
         return made
 
-    async def _once(self, planned: Plan, descriptor: int) -> Plan | None:
+    async def _once(self, made: Planned, descriptor: int) -> Planned | None:
         """One child; None: the job is over, or waits for its owner."""
-        async with self._lease.held(self.id, planned, self._book) as place:
+        async with self._lease.held(made, self._book, self._goes_on) as place:
             if not self._goes_on() or await self._book.run() is None:
                 return None
             self._wanted = "running"
+            place.planned.plan.write(self.folder)
             argv = launch.train(self._settings.train_python or "", self.folder)
             try:
                 self._child = child = await spawn(
@@ -146,7 +145,7 @@ class Run:
             finally:
                 await child.kill()
                 self._child = None
-        return planned if again else None
+        return made if again else None
 
     async def _follow(self, child: Child) -> bool:
         """Writes what it reports; whether another child is to go on at once."""

@@ -7,7 +7,7 @@ import msgspec
 from shared.wire.openai.fine_tuning import Fields
 from shared.wire.training import Note
 from trainer import report
-from trainer.plan import Plan
+from trainer.planning import Planned
 
 PHASES = {
     "importing": "Fine-tuning job started",
@@ -26,8 +26,13 @@ def plain(struct: msgspec.Struct) -> Fields:
     }
 
 
-def chosen(plan: Plan) -> Fields:
-    return {"hyperparameters": msgspec.to_builtins(plan.hyperparameters)}
+def chosen(made: Planned) -> Fields:
+    return {
+        "hyperparameters": msgspec.to_builtins(made.plan.hyperparameters),
+        "steps": made.steps,
+        "tokens_per_epoch": made.tokens,
+        "estimated_bytes": made.estimate.total,
+    }
 
 
 def note(

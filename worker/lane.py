@@ -102,7 +102,7 @@ class Lane(Worker):
         self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
         self._orders = Orders(self._link, loop, report, self._clock)
         self._servers = servers
-        self._leases = Leases(self._link, loop, loop.device, report.ledger, self._clock)
+        self._leases = Leases(self._link, loop, self._clock)
 
     def request_stop(self) -> None:
         """Hands running jobs back to the queue and makes `main` return."""

@@ -60,6 +60,7 @@ class Loop:
         """What those who wait for a model wait for, in words."""
         self._port: Port | None = None
         self.device = device
+        self.ledger = ledger
         self.watch = Watch(device, ledger, residents, self)
         self._operations = Operations(residents, self.watch, pool, self)
         self.journal = journal

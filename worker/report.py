@@ -34,7 +34,7 @@ class Report:
         servers: Servers | None = None,
     ) -> None:
         self._loop = loop
-        self.ledger = ledger
+        self._ledger = ledger
         self._clock = clock
         self._sampler = sampler
         self._servers = servers
@@ -57,7 +57,7 @@ class Report:
         return {name: self.model(name) for name in self._loop.state.slots}
 
     def device(self) -> DeviceReport:
-        books = self.ledger.snapshot()
+        books = self._ledger.snapshot()
         report = DeviceReport(
             name=books.device,
             kind=self._loop.device.kind,
@@ -88,7 +88,7 @@ class Report:
     def model(self, name: str) -> ModelReport:
         slot = self._loop.slot(name)
         resident = self._loop.residents[name]
-        line = self.ledger.held(name)
+        line = self._ledger.held(name)
         plan = slot.plan
         return ModelReport(
             state=slot.state,

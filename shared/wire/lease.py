@@ -23,6 +23,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """Its child runs, or is about to."""
     pid: int = 0
     """Of its child."""
+    at_ms: int
+    """When it was said, on this machine's clock: wishes go no further."""
 
     @property
     def name(self) -> str:
@@ -39,6 +41,10 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     pressed: bool = False
     """Requests are served or wait on the device now: the child is to stand still."""
     why: str = ""
+    never: bool = False
+    """refused: the device is too small; else what may not go is in the way."""
+    bytes: int = 0
+    """refused: how many were asked for."""
 
 
 encode_wish = msgspec.msgpack.Encoder().encode

@@ -14,11 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from shared.lifeline import die_with_parent
 from trainer import manifest
 from trainer.child.wire import Wire
+from trainer.estimate import DryRun, Peak, Peaks
 from trainer.plan import FINISHED, YIELDED, Plan
 from trainer.report import Checkpoint, Done, Metrics, Phase, Started, Step, Yielded
+from trainer.survey import Survey
 
 STEPS = 24
 
@@ -108,7 +112,30 @@ class Child:
         return FINISHED
 
 
+def answer(verb: str) -> int:
+    """What is asked before a job begins."""
+    question = sys.stdin.buffer.read()
+    said: msgspec.Struct
+    if verb == "survey":
+        said = Survey(examples=10, samples=10, tokens=300, learned=50, longest=30, p50=30, p99=30)
+    else:
+        asked = msgspec.json.decode(question, type=DryRun)
+        each = [
+            Peak(peak=c.batch << 26, base=1, adapter=1, optimiser=1, trainable=1)
+            for c in asked.candidates
+        ]
+        said = Peaks(peaks=tuple(each))
+    sys.stdout.buffer.write(msgspec.json.encode(said))
+    return 0
+
+
+def peak(size: int) -> Peak:
+    return Peak(peak=size, base=1, adapter=1, optimiser=1, trainable=1)
+
+
 def main(seconds: str, behaviour: str, *given: str) -> int:
+    if given[-2] in ("survey", "dry"):
+        return answer(given[-2])
     verb, folder, parent = given[-3:]
     assert verb == "train"
     die_with_parent(int(parent))

@@ -108,12 +108,15 @@ def test_a_job_is_of_the_published_shape_whatever_its_state(place: Place) -> Non
 
 def test_resolved_hyperparameters_show(place: Place) -> None:
     made = place.create()
-    plan = {"hyperparameters": {"epochs": 3, "batch": 2, "accumulation": 4}}
+    chosen = {"epochs": 3, "batch": 2, "accumulation": 4}
+    plan = {"plan": {"hyperparameters": chosen, "base": "/secret"}, "steps": 7}
     place.execute("UPDATE fine_tuning_job SET plan = %(plan)s, status = 'queued'", plan=Jsonb(plan))
     job = place.sdk.fine_tuning.jobs.retrieve(made["id"])
     assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (3, 8)
     assert job.method is not None
     assert job.method.supervised is not None
+    shown = place.client.send("GET", f"/fine_tuning/jobs/{made['id']}").json["aihub"]["plan"]
+    assert shown == {"hyperparameters": chosen, "steps": 7}
 
 
 def test_lists_have_pages_and_filters(place: Place) -> None:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from shared import log
 from shared.errors import UnsupportedValue
 from shared.wire.event import Usage, Vectors
@@ -58,14 +60,7 @@ class Training(Unwatched, Sleepless, Unadaptable):
     def abandon(self) -> None:
         """Its trainer fell silent: nobody else would end its child."""
         self.kill()
-        self.wish = Wish(
-            job=self.wish.job,
-            fence=self.wish.fence,
-            bytes=self.wish.bytes,
-            wants=False,
-            holding=False,
-            pid=self.wish.pid,
-        )
+        self.wish = replace(self.wish, wants=False, holding=False)
 
     @property
     def alive(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import UNSET
 
 from shared.wire.openai.fine_tuning import (
@@ -41,7 +44,7 @@ def job(row: Job, *, brief: bool = False) -> FineTuningJob:
             name=row.name,
             step=row.step,
             steps=row.steps,
-            plan=row.plan,
+            plan=chosen_plan(row),
             metrics=row.metrics,
         ),
         base_model=row.model if brief else UNSET,
@@ -60,14 +63,44 @@ def hyperparameters(row: Job) -> Fields:
     }
     if row.method == "dpo":
         chosen["beta"] = asked.beta or "auto"
-    known = (row.plan or {}).get("hyperparameters")
-    if isinstance(known, dict):
+    known = resolved(row)
+    if known is not None:
         chosen["n_epochs"] = known["epochs"]
         chosen["batch_size"] = known["batch"] * known["accumulation"]
         chosen["learning_rate_multiplier"] = asked.multiplier or 1.0
         if row.method == "dpo":
             chosen["beta"] = known["beta"]
     return chosen
+
+
+class Inner(msgspec.Struct):
+    hyperparameters: dict[str, Any]
+
+
+class Kept(msgspec.Struct):
+    """What a trainer kept of its plan, as far as it is shown."""
+
+    plan: Inner
+
+
+SHOWN = ("steps", "tokens", "reasons", "estimate", "sizes")
+
+
+def resolved(row: Job) -> dict[str, Any] | None:
+    if row.plan is None:
+        return None
+    return msgspec.convert(row.plan, Kept).plan.hyperparameters
+
+
+def chosen_plan(row: Job) -> Fields | None:
+    """Without the places where things lie."""
+    known = resolved(row)
+    if known is None or row.plan is None:
+        return None
+    return {
+        "hyperparameters": known,
+        **{name: row.plan[name] for name in SHOWN if name in row.plan},
+    }
 
 
 def event(row: Event) -> JobEvent:

@@ -1,0 +1,110 @@
+"""Room for a job on a worker's device: the worker's loop and books and the trainer are real."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.wire.training import Job
+from tests import native
+from tests.fakes.training_child import STEPS
+from tests.lanes import Hub, assert_whole, eventually, rest, running
+from tests.native import Upstream
+from tests.trainers import Trainer, running_trainer
+from worker.lane import Lane
+from worker.occasion import Pin
+from worker.residency import Slot
+
+SIZE = 300 << 20
+"""Bytes of each of the two models, on a device of 1 GiB; a job takes 0.87 GiB at least."""
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    programs = native.build(tmp_path_factory.mktemp("native"))
+    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
+        yield running
+
+
+@pytest.fixture
+async def hub(valkey_url: str, upstream: Upstream) -> AsyncIterator[Hub]:
+    async with running(valkey_url, upstream, size=SIZE) as hub:
+        yield hub
+
+
+@pytest.fixture
+async def trainer(
+    hub: Hub, home: Path, database_url: str, valkey_url: str
+) -> AsyncIterator[Trainer]:
+    async with running_trainer(home, database_url, valkey_url, 0.06) as trainer:
+        yield trainer
+
+
+def rooms(lane: Lane) -> list[Slot]:
+    slots = lane._loop.state.slots
+    return [slot for name, slot in slots.items() if name.startswith("training:")]
+
+
+def over(job: Job) -> bool:
+    return job.finished_at is not None
+
+
+async def test_idle_models_make_room_and_come_back(hub: Hub, trainer: Trainer) -> None:
+    (lane,) = hub.lanes
+    id_ = await trainer.create()
+    await trainer.until(id_, lambda job: job.step >= 2)
+    (room,) = rooms(lane)
+    assert room.state == "ready"
+    assert lane._loop.ledger.snapshot().reserved >= room.plan.size
+    assert {name for name in hub.ready() if not name.startswith("training:")} < {"m", "e"}
+    # It shrank its batch to what the device has.
+    assert room.plan.size <= lane._loop.state.capacity
+    job = await trainer.until(id_, over)
+    assert job.status == "succeeded"
+    await eventually(lambda: not rooms(lane), within=30)
+    assert_whole(await rest(await hub.ask(20)), 20)
+
+
+async def test_training_gives_way_to_a_request_and_goes_on(hub: Hub, trainer: Trainer) -> None:
+    id_ = await trainer.create()
+    await trainer.until(id_, lambda job: job.step >= 2)
+    assert_whole(await rest(await hub.ask(20, model="m")), 20)
+    job = await trainer.until(id_, over)
+    assert job.status == "succeeded"
+    assert await trainer.steps(id_) == list(range(1, STEPS + 1))
+    words = [event.message for event in await trainer.events(id_)]
+    assert any(word.startswith("Made room behind step") for word in words), words
+
+
+async def test_pinned_models_stay_and_the_job_says_what_it_waits_for(
+    hub: Hub, trainer: Trainer
+) -> None:
+    (lane,) = hub.lanes
+    lane._loop.post(Pin(lane._loop.now, "m", True))
+    id_ = await trainer.create()
+    await trainer.until(id_, lambda job: job.status == "queued")
+
+    def waits(words: list[str]) -> bool:
+        return any(word.startswith("Waits for room") and "pinned" in word for word in words)
+
+    while not waits([event.message for event in await trainer.events(id_)]):
+        await trainer.until(id_, lambda job: job.status == "queued")
+    assert "m" in hub.ready()
+    lane._loop.post(Pin(lane._loop.now, "m", False))
+    assert (await trainer.until(id_, over)).status == "succeeded"
+
+
+async def test_a_dead_trainers_room_is_free_again(hub: Hub, trainer: Trainer) -> None:
+    (lane,) = hub.lanes
+    id_ = await trainer.create()
+    await trainer.until(id_, lambda job: job.step >= 2)
+    (child,) = trainer.children()
+    os.kill(trainer.server.child.pid, signal.SIGKILL)
+    await trainer.until_gone(child)
+    await eventually(lambda: not rooms(lane), within=30)
+    assert lane._loop.ledger.snapshot().quarantines == ()
+    assert_whole(await rest(await hub.ask(20)), 20)
