@@ -151,6 +151,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     usage_months: int | None = None
     """Months of single requests that the ledger keeps besides the running one; default: all. Sums
     by the hour stay."""
+    file_store_url: str | None = None
+    """S3-compatible store of files, s3+https://KEY:SECRET@HOST/BUCKET; default: <home>/files."""
     file_limit: str = "512MiB"
     """Size of the largest file that can be uploaded at once; parts may make larger ones."""
     file_quota: str = "20GiB"

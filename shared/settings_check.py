@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import fields
 
+from shared.files import address
 from shared.redact import redact
 from shared.size import parse_size
 from shared.vllm import OURS, RANKS
@@ -73,6 +74,11 @@ def check(settings: Settings) -> Settings:
         )
     for key in ("file_limit", "file_quota"):
         check_size(key, getattr(settings, key))
+    if settings.file_store_url is not None:
+        try:
+            address.parse(settings.file_store_url)
+        except ValueError as error:
+            raise SettingsError(f"file_store_url, or {PREFIX}FILE_STORE_URL: {error}") from error
     schemes = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
     for key, names in schemes.items():
         if (url := getattr(settings, key)) is not None:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from shared import ids, log
+from shared import log
 from shared.db import Connection, Pool
-from shared.errors import BodyTooLarge, StorageExhausted, Unavailable
+from shared.errors import BodyTooLarge, HubError, StorageExhausted, Unavailable
 from shared.files.blobs import Blobs, Draft
 from shared.size import spell_size
 from shared.store import blob
@@ -95,20 +95,12 @@ class Arrival:
 
 @contextlib.asynccontextmanager
 async def arriving(
-    pool: Pool,
-    blobs: Blobs,
-    prefix: str,
-    project: str,
-    expected: int | None,
-    limit: int,
-    bounds: Bounds,
-    swept: Callable[[], None],
+    pool: Pool, blobs: Blobs, wanted: Wanted, limit: int, swept: Callable[[], None]
 ) -> AsyncIterator[Arrival]:
     """What is not kept when this ends belongs to nobody, and `swept` is called.
 
-    `expected` bytes are booked at once. Raises StorageExhausted or Unavailable.
+    `wanted` is booked at once, at most `limit` bytes come. Raises StorageExhausted or Unavailable.
     """
-    wanted = Wanted(ids.new(prefix), project, min(limit, expected or 0), bounds.quota, MOST_BLOBS)
     await book(pool, wanted, fresh=True)
     kept = False
     try:
@@ -122,15 +114,17 @@ async def arriving(
             await arrival.drop()
     finally:
         if not kept:
-            await let_go(pool, wanted.id)
+            await let_go(pool, blobs, wanted.id)
             swept()
 
 
-async def let_go(pool: Pool, id_: str) -> None:
-    """Its bytes are not touched here: a commit that seemed to fail may have kept them."""
+async def let_go(pool: Pool, blobs: Blobs, id_: str) -> None:
+    """Its bytes are the sweeper's: a commit that seemed to fail may have kept them. But what was
+    written behind the sweeper's back, by a process that had slept, nobody else will look for."""
     try:
-        await blob.release(pool, id_)
-    except AWAY as error:
+        if not await blob.release(pool, id_):
+            await blobs.delete(id_)
+    except (*AWAY, HubError) as error:
         logger.warning("a lease was left to end", blob=id_, error=str(error))
 
 

@@ -60,6 +60,11 @@ def unread(error: Exception) -> Unavailable:
     return Unavailable(f"The file store cannot be read: {reason(error)}.", retry_after=5)
 
 
+def away() -> Unavailable:
+    """For a store on the network; the log says what it said."""
+    return Unavailable("The file store does not answer.", retry_after=5)
+
+
 def reason(error: Exception) -> str:
     """Without the paths of this machine."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

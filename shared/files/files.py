@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from shared import ids
 from shared.db import Connection, Pool, transaction
-from shared.errors import NotFound
-from shared.files.arrival import Arrival, Bounds, arriving
+from shared.errors import NotFound, Unavailable
+from shared.files import arrival
+from shared.files.arrival import Arrival, Bounds
 from shared.files.blobs import Blobs
 from shared.store import blob, file
-from shared.store.blob import Blob
+from shared.store.blob import Blob, Wanted
 from shared.wire.openai.file import KEPT, FileObject
+
+PLACES = 64
+"""Blobs that arrive at one process at once; each takes up to some MiB of memory."""
+PLACE_SECONDS = 10.0
+"""How long another one waits."""
 
 
 class Files:
@@ -27,22 +33,42 @@ class Files:
         self._pool = pool
         self._blobs = blobs
         self._swept = swept
+        self._places = asyncio.Semaphore(PLACES)
         self.bounds = bounds
 
-    def arriving(
+    @asynccontextmanager
+    async def arriving(
         self, project: str, expected: int | None = None, *, part: int | None = None
-    ) -> AbstractAsyncContextManager[Arrival]:
+    ) -> AsyncIterator[Arrival]:
         """A blob that comes in. `expected`: its bytes, as far as known. `part`: bytes that a part
         of an upload may have."""
         prefix, limit = ("blob_", self.bounds.file) if part is None else ("part_", part)
-        return arriving(
-            self._pool(), self._blobs, prefix, project, expected, limit, self.bounds, self._swept
-        )
+        size = min(limit, expected or 0)
+        wanted = Wanted(ids.new(prefix), project, size, self.bounds.quota, arrival.MOST_BLOBS)
+        async with self._place():
+            coming = arrival.arriving(self._pool(), self._blobs, wanted, limit, self._swept)
+            async with coming as arrived:
+                yield arrived
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Each that arrives has buffers, so there is an end to how many do at once."""
+        try:
+            async with asyncio.timeout(PLACE_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"{PLACES} files arrive already. Send it again later.", retry_after=5
+            ) from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def keep(
         self,
         connection: Connection,
-        arrival: Arrival,
+        arrived: Arrival,
         project: str,
         filename: str,
         purpose: KEPT,
@@ -56,22 +82,22 @@ class Files:
             project,
             filename=filename,
             purpose=purpose,
-            size=arrival.size,
+            size=arrived.size,
             seconds=seconds,
         )
-        await arrival.keep(connection, file=id_)
+        await arrived.keep(connection, file=id_)
         return made
 
     async def add(
         self, project: str, filename: str, purpose: KEPT, content: AsyncIterable[bytes]
     ) -> FileObject:
         """A file of the hub's own making."""
-        async with self.arriving(project) as arrival:
+        async with self.arriving(project) as arrived:
             async for data in content:
-                await arrival.write(data)
-            await arrival.land()
+                await arrived.write(data)
+            await arrived.land()
             async with transaction(self._pool()) as connection:
-                return await self.keep(connection, arrival, project, filename, purpose)
+                return await self.keep(connection, arrived, project, filename, purpose)
 
     async def find(self, project: str, id_: str) -> tuple[FileObject, list[Blob]]:
         """A file, and what it consists of; raises NotFound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.db import Pool
+from shared.files import address
 from shared.files.arrival import Bounds
 from shared.files.blobs import Blobs
 from shared.files.disk import Disk
@@ -15,7 +16,12 @@ from shared.size import parse_size
 
 def blobs(settings: Settings) -> Blobs:
     """Raises OSError for a folder that cannot be made."""
-    return Disk(settings.folder / "files")
+    if settings.file_store_url is None:
+        return Disk(settings.folder / "files")
+    # An HTTP client takes a while to import, and most hubs have no use for it.
+    from shared.files.s3 import S3
+
+    return S3(address.parse(settings.file_store_url))
 
 
 def bounds(settings: Settings) -> Bounds:

@@ -25,7 +25,9 @@ WHERE id = %(id)s AND lease_until IS NOT NULL
 RETURNING id;
 
 -- name: release_blob
-UPDATE blob SET lease_until = now() WHERE id = %(id)s AND lease_until IS NOT NULL;
+UPDATE blob
+SET lease_until = CASE WHEN lease_until IS NULL THEN NULL ELSE now() END
+WHERE id = %(id)s;
 
 -- name: keep_blob
 UPDATE blob

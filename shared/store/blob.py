@@ -71,10 +71,11 @@ async def renew(pool: Pool, id_: str) -> bool:
     return bool(cursor.rowcount)
 
 
-async def release(pool: Pool, id_: str) -> None:
-    """Ends its lease: it can be swept, unless somebody kept it."""
+async def release(pool: Pool, id_: str) -> bool:
+    """Ends its lease: it can be swept, unless somebody kept it. False: it was swept."""
     async with pool.connection() as connection:
-        await connection.execute(SQL["release_blob"], {"id": id_})
+        cursor = await connection.execute(SQL["release_blob"], {"id": id_})
+    return bool(cursor.rowcount)
 
 
 async def keep(

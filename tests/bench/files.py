@@ -1,9 +1,10 @@
 """What a large file does to the gateway that takes it: memory, time, and other requests meanwhile.
 
-    python -m tests.bench.files [--mib 512] [--clients 2]
+    python -m tests.bench.files [--mib 512] [--clients 2] [--s3]
 
 Prints a table. The content is random, the client is OpenAI's, everything is on one machine. The
 gateway is asked for /health/live every 20 ms all the while, which tells how long it is busy.
+With --s3 the files are in an S3-compatible server, rclone's, on the same machine.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from openai import OpenAI
 
 from tests.bench.cpu import Meter, resident
 from tests.hub import Hub, running_hub
+from tests.s3 import running_s3
 
 MIB = 1 << 20
 PAUSE = 0.02
@@ -111,15 +114,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=512)
     parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--s3", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         source = Path(folder) / "content"
         with source.open("wb") as file:
             for _ in range(options.mib):
                 file.write(os.urandom(MIB))
-        limit = f"{options.mib + 1}MiB"
-        with running_hub(AIHUB_FILE_LIMIT=limit, AIHUB_FILE_QUOTA="1TiB") as hub:
-            run(hub, source, options.clients)
+        environ = {"AIHUB_FILE_LIMIT": f"{options.mib + 1}MiB", "AIHUB_FILE_QUOTA": "1TiB"}
+        if options.s3:
+            environ["AIHUB_FILE_STORE_URL"] = stack.enter_context(running_s3(Path(folder))).url
+        run(stack.enter_context(running_hub(**environ)), source, options.clients)
 
 
 if __name__ == "__main__":
