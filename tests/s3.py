@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -53,12 +53,14 @@ class S3Server:
         self._process.wait()
 
     def objects(self) -> dict[str, int]:
-        """Bytes of each, by its key."""
-        return {
-            str(path.relative_to(self.bucket)): path.stat().st_size
-            for path in self.bucket.rglob("*")
-            if path.is_file()
-        }
+        """Bytes of each, by its key; what goes meanwhile may be missing."""
+        found: dict[str, int] = {}
+        for folder, _, names in os.walk(self.bucket):
+            for name in names:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    found[str(path.relative_to(self.bucket))] = path.stat().st_size
+        return found
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
