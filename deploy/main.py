@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deploy.model_options import add_models
-from deploy.options import add_accounts
+from deploy.options import add_accounts, add_usage
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -29,6 +29,7 @@ COMMANDS = {
     "keys": "API keys of the running hub: list, create, rotate, revoke",
     "projects": "its projects: list, create, limit, archive",
     "budgets": "what keys and projects may use up: list, set, remove",
+    "usage": "what was used: report, receipt of a request, months that are kept, drop one",
     "files": "files of a project: list, upload, delete, content",
     "cache": "kept answers of the running hub: how many there are, purge",
     "chat": "talk to a model in the terminal",
@@ -47,6 +48,7 @@ MODULES = {
     "budgets": "deploy.budgets",
     "cache": "deploy.cache",
     "files": "deploy.files",
+    "usage": "deploy.usage",
 }
 PROCESSES = {"gateway": "gateway.main", "worker": "worker.main", "trainer": "trainer.main"}
 
@@ -67,6 +69,7 @@ def arguments() -> argparse.ArgumentParser:
     explain.add_argument("--last", type=int, default=20, help="how many (default: 20)")
     explain.add_argument("--admissions", action="store_true", help="admitted requests, too")
     add_accounts(parsers)
+    add_usage(parsers["usage"])
     chat = parsers["chat"]
     chat.add_argument("--base-url", help="an OpenAI-compatible server (default: this hub)")
     chat.add_argument("--key", help="its API key (default, for this hub only: ours)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import time
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
@@ -32,6 +33,36 @@ def add_accounts(parsers: dict[str, argparse.ArgumentParser]) -> None:
     parser.add_argument("--base-url", help="another OpenAI-compatible server (default: this hub)")
     parser.add_argument("--key", dest="admin", help="its key (default, here only: ours)")
     files(parser.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser)
+
+
+def add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base-url", help="another hub (default: this one)")
+    parser.add_argument("--key", dest="admin", help="a key (default, here only: ours)")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("report", "receipt", "months", "drop"),
+        default="report",
+        help="default: report",
+    )
+    parser.add_argument("which", nargs="?", help="receipt: id of a request; drop: 2026-03")
+    parser.add_argument("--by", type=groups, default=(), help="e.g. project,model,day")
+    parser.add_argument(
+        "--from", dest="since", type=moment, help="2026-11-01, or 7d ago (default: this month)"
+    )
+    parser.add_argument("--to", dest="until", type=moment, help="default: now")
+    for name in ("project", "key", "model"):
+        parser.add_argument(f"--of-{name}", action="append", help=f"only of this {name}")
+    parser.add_argument("--csv", action="store_true", help="as a table for other programs")
+
+
+def groups(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def moment(text: str) -> str:
+    """Epoch seconds of a time so long ago; anything else is the hub's to read."""
+    return str(int(time.time()) - duration(text)) if DURATION.match(text) else text
 
 
 def keys(action: Actions) -> None:

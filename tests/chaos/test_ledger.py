@@ -15,12 +15,14 @@ import redis
 from shared import ids, keys, queue
 from shared.resp import Link
 from shared.wire.usage import UsageEvent, encode
+from tests.bench import usage
 from tests.hub import Hub, running_hub
 from tests.native import Upstream
 
 EVENTS = 100_000
 ROUNDS = 5
 LEAST_RATE = 3_000
+MOST_MICROSECONDS = 30
 WITHIN = 60.0
 
 Note = Callable[[str], None]
@@ -177,3 +179,13 @@ def test_events_per_second_with_nothing_killed(pair: Hub, note: Note) -> None:
     rate = (EVENTS // 2) / (time.monotonic() - began)
     note(f"{EVENTS // 2:,} events written while they are sent: {rate:,.0f} events/s")
     assert rate >= LEAST_RATE
+
+
+def test_what_the_ledger_costs_a_request(note: Note) -> None:
+    found = usage.measure()
+    note(
+        f"us a request: {found.gateway:.1f} in the gateway for one it refuses; for a job"
+        f" {found.worker:.1f} in its worker and {found.write:.1f} in Redis"
+    )
+    assert found.gateway <= MOST_MICROSECONDS
+    assert found.worker + found.write <= MOST_MICROSECONDS
