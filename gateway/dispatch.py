@@ -47,7 +47,6 @@ from shared.wire.account import Price
 from shared.wire.event import Batch, Cancel, Position, Resend, Where
 from shared.wire.node import ModelState, WorkerState
 from shared.wire.task import Class, Kind, Origin, Task
-from shared.wire.usage import encode
 
 ELSEWHERE = ("openai", "ollama")
 """Engines whose models' files are not a worker's."""
@@ -301,11 +300,12 @@ class Dispatch:
     async def _abort(self, reply: Reply) -> None:
         task, origin = reply.task, reply.task.origin
         ended = reply.failed or ClientClosed("The client left.").failed()
-        wall_ms = self._clock.wall_ms()
-        used = unclaimed(task, origin, ended.status, ended.code, wall_ms) if origin else None
-        event = encode(used) if used is not None else None
+        used = None
+        if origin is not None:
+            wall_ms, got = self._clock.wall_ms(), reply.progress().values()
+            used = unclaimed(task, origin, ended.status, ended.code, wall_ms, got)
         try:
-            there = await queue.abort(self._link, keys.queue(task.model), task.id, event)
+            there = await queue.abort(self._link, keys.queue(task.model), task.id, used)
             if not there and used is not None:
                 # It is lost, or just ended: then its event is written already and this one not.
                 self.record.add(used)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shared import ids
 from shared.catalog import Entry
+from shared.price import cost
 from shared.wire.account import Account
+from shared.wire.event import Progress, Usage
 from shared.wire.task import Class, Origin, Task
 from shared.wire.usage import Cache, UsageEvent
 
@@ -48,10 +52,22 @@ def unqueued(id_: str, account: Account, use: Use, status: int, seconds: float) 
 
 
 def unclaimed(
-    task: Task, origin: Origin, status: int, code: str | None, wall_ms: int
+    task: Task,
+    origin: Origin,
+    status: int,
+    code: str | None,
+    wall_ms: int,
+    got: Collection[Progress] = (),
 ) -> UsageEvent:
-    """Of a job that ended before a worker had it."""
+    """Of a job that ended without a worker; `got` are its choices as earlier attempts left them.
+
+    Of one that goes on they tell a token for each piece; its prompt only a worker knows.
+    """
     ts_ms = ids.wall_ms(origin.request)
+    usages = [one.usage or Usage(completion=one.pieces) for one in got]
+    prompt = max((usage.prompt for usage in usages), default=0)
+    cached = max((usage.cached for usage in usages), default=0)
+    completion = sum(usage.completion for usage in usages)
     return UsageEvent(
         ts_ms=ts_ms,
         request_id=origin.request,
@@ -61,7 +77,11 @@ def unclaimed(
         adapter=task.adapter.name if task.adapter is not None else None,
         endpoint=origin.endpoint,
         service=task.service,
+        tokens_in=prompt,
+        tokens_cached=cached,
+        tokens_out=completion,
         total_ms=max(0, wall_ms - ts_ms),
+        micros=cost(task.price, prompt, cached, completion, 0),
         status=status,
         code=code,
         streamed=task.streamed,

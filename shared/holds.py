@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from shared import keys
-from shared.queue import LinkLike, Script
+from shared.queue import MOST_EVENTS, LinkLike, Script
 from shared.wire import hold
 from shared.wire.account import Account, Budget, Limits, Owner, Period
 from shared.wire.hold import Draw, Hold, Limited
@@ -229,5 +229,9 @@ async def read_counters(link: LinkLike, counters: Sequence[str]) -> list[Counted
 
 async def sweep(link: LinkLike) -> int:
     """Releases the holds of jobs that are gone; returns how many."""
-    released: int = await _sweep.run(link, (keys.HOLDS,), (keys.HOLD, keys.JOB, MOST_SWEPT))
+    released: int = await _sweep.run(
+        link,
+        (keys.HOLDS, keys.USAGE, keys.USAGE_LOST),
+        (keys.HOLD, keys.JOB, keys.WORDS, MOST_SWEPT, MOST_EVENTS),
+    )
     return released

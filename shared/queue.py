@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from shared.resp import Argument
 from shared.wire import event, hold, task, usage
 from shared.wire.hold import Hold
 from shared.wire.task import Class, Task
+from shared.wire.usage import UsageEvent
 
 HORIZON_MS = 3_600_000
 """Waiting jobs are scored this far in the past, running ones at the present."""
@@ -118,7 +119,7 @@ serialize = msgspec.msgpack.encode
 deserialize = msgspec.msgpack.decode
 
 _enqueue = Script("hold", "enqueue")
-_claim = Script("claim")
+_claim = Script("hold", "claim")
 _renew = Script("renew")
 _restore = Script("hold", "restore")
 _finish = Script("hold", "finish")
@@ -204,6 +205,12 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
             keys.IN_PROGRESS,
             keys.RETRY,
             keys.ABORT,
+            keys.HOLD,
+            keys.WORDS,
+            keys.HOLDS,
+            keys.USAGE,
+            keys.USAGE_LOST,
+            MOST_EVENTS,
             *free.values(),
         ),
     )
@@ -223,12 +230,25 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
     return claimed
 
 
-async def renew(link: LinkLike, worker: str, jobs: dict[str, str]) -> list[str]:
-    """Prolongs the leases of `jobs` (id → queue); returns the ids that were lost."""
+async def renew(
+    link: LinkLike, worker: str, jobs: dict[str, str], words: Mapping[str, bytes] | None = None
+) -> list[str]:
+    """Prolongs the leases of `jobs` (id → queue) and keeps their last words; returns the lost."""
+    values: list[Argument] = []
+    for id_ in jobs:
+        values += (id_, (words or {}).get(id_, b""))
     lost = await _renew.run(
         link,
         (keys.ABORT, *jobs.values()),
-        (worker, keys.LEASE_MS, keys.IN_PROGRESS, keys.JOB, *jobs),
+        (
+            worker,
+            keys.LEASE_MS,
+            keys.IN_PROGRESS,
+            keys.JOB,
+            keys.WORDS,
+            keys.WORDS_MS,
+            *values,
+        ),
     )
     return [id_.decode() for id_ in lost]
 
@@ -267,16 +287,19 @@ async def finish(
     id_: str,
     used: bytes | None = None,
     bill: Bill | None = None,
+    *,
+    blind: bool = False,
 ) -> bool:
     """Removes an ended job, settles its hold and writes down what it `used`.
 
-    False when the lease was not ours: then nothing was done.
+    `blind`: this worker could not learn what earlier attempts did, so the last words of these
+    count. False when the lease was not ours: then nothing was done.
     """
     held, tokens, micros = (b"", 0, 0) if bill is None else (packed(bill.hold), *bill[1:])
     state = await _finish.run(
         link,
         names(queue, id_),
-        (id_, worker, used or b"", MOST_EVENTS, held, tokens, micros),
+        (id_, worker, used or b"", MOST_EVENTS, held, tokens, micros, int(blind)),
     )
     if state == 2 and used is not None:
         lament(used)
@@ -329,26 +352,39 @@ async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int |
     return [None if ahead < 0 else ahead for ahead in found]
 
 
-async def abort(link: LinkLike, queue: str, id_: str, used: bytes | None = None) -> int:
+async def abort(link: LinkLike, queue: str, id_: str, used: UsageEvent | None = None) -> int:
     """Cancels a job wherever it is: 2 dropped from the queue, 1 its worker was told, 0 unknown.
 
-    `used` is the UsageEvent of one that no worker had.
+    `used` is what is known of it here, which counts unless a worker lives that knows better.
     """
     cancel = event.encode(event.Cancel(id_))
+    data, tokens, micros, words = b"", 0, 0, b""
+    if used is not None:
+        data, words = usage.encode(used), last_words(used)
+        tokens, micros = used.tokens_in + used.tokens_out, used.micros
     state: int = await _abort.run(
         link,
         names(queue, id_),
-        (id_, cancel, keys.CONTROL_MS, keys.control(""), used or b"", MOST_EVENTS),
+        (
+            *(id_, cancel, keys.CONTROL_MS, keys.control("")),
+            *(data, MOST_EVENTS, tokens, micros, words, keys.WORDS_MS),
+        ),
     )
-    if state == 3 and used is not None:
-        lament(used)
+    if state == 3:
+        lament(data)
     return min(state, 2)
+
+
+def last_words(used: UsageEvent) -> bytes:
+    """For when those who count a job are dead: its line in the ledger as it is now."""
+    tokens = used.tokens_in + used.tokens_out
+    return b"%d %d %b" % (tokens, used.micros, usage.encode(used))
 
 
 def names(queue: str, id_: str) -> tuple[str, ...]:
     """The keys of a job that ends."""
     job = (keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_)
-    hold = (keys.HOLD + id_, keys.HOLDS)
+    hold = (keys.HOLD + id_, keys.HOLDS, keys.WORDS + id_)
     return (queue, *job, keys.ABORT, keys.USAGE, keys.USAGE_LOST, *hold)
 
 

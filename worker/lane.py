@@ -249,7 +249,8 @@ class Lane(Worker):
         self._writer.sweep()
         jobs = {id_: request.claimed.queue for id_, request in self._running.items()}
         if jobs:
-            for id_ in await queue.renew(self._link, self.name, jobs):
+            words = {id_: request.last_words() for id_, request in self._running.items()}
+            for id_ in await queue.renew(self._link, self.name, jobs, words):
                 request = self._running.get(id_)
                 if request is not None:
                     logger.warning("lease lost", job=id_)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from shared import log
 from shared.clock import Clock
 from shared.errors import ClientClosed, EngineFailed, HubError, RequestTimeout, UnsupportedValue
-from shared.queue import Claimed
+from shared.queue import Claimed, last_words
 from shared.replies import ReplyWriter
 from shared.wire.event import (
     LAST,
@@ -32,6 +32,8 @@ ASK_AGAIN = 1.0
 """Seconds until a question is repeated: it or its answer went down with a connection."""
 WAIT_FOR_POSITION = 5
 """Times a later attempt asks how far the reply got; silence means nobody wants it."""
+
+LEFT = ClientClosed("The client left.").failed()
 
 Reason = Literal["cancelled", "lost", "released"]
 logger = log.get("request")
@@ -61,6 +63,8 @@ class Request:
         self.passed_to: str | None = None
         """The worker that is called for it when it is released."""
         self.over = False
+        self.blind = False
+        """It is a later attempt that was not told how far the reply got."""
         self.failed: Failed | None = None
         """The error it ended in."""
         self._loop = loop
@@ -165,8 +169,13 @@ class Request:
         if not self.over:
             if self.reason != "cancelled":
                 return None
-            ended = ClientClosed("The client left.").failed()
+            ended = LEFT
         return self.meter.event(ended)
+
+    def last_words(self) -> bytes:
+        """What it used so far, for when this worker dies; empty: it is nobody's use."""
+        used = self.meter.event(LEFT)
+        return b"" if used is None else last_words(used)
 
     def stop(self, reason: Reason) -> None:
         """Ends the run from outside, begun or not; the first reason given stands."""
@@ -201,12 +210,14 @@ class Request:
         task = self.claimed.task
         if self.claimed.attempt == 1:
             return Position(task.id, 1, 0, {})
+        self.blind = True
         where = Entry(task.stream, self.claimed.attempt, -1, Where())
         for _ in range(WAIT_FOR_POSITION):
             self._writer.put(task.gateway, where)
             done, _ = await asyncio.wait([self._position], timeout=ASK_AGAIN)
             if done:
                 position = self._position.result()
+                self.blind = False
                 self._index = position.index
                 return position
         logger.info("nobody waits for this job", job=task.id)

@@ -42,7 +42,7 @@ async def end(link: Link, worker: str, request: Request, used: UsageEvent | None
             queue.call(link, request.passed_to, claimed.queue, 1)
         return
     ours = request.reason != "lost" and await queue.finish(
-        link, worker, claimed.queue, claimed.id, event, owed
+        link, worker, claimed.queue, claimed.id, event, owed, blind=request.blind
     )
     if not ours and request.over and event is not None:
         # Another has the job, and nobody waits for it: the answer was given.

@@ -1,9 +1,9 @@
--- Cancels a job: drops it and what is held for it while it waits, else tells the worker that holds
--- its lease.
+-- Cancels a job: drops it while it waits, settles its hold to what earlier attempts gave, and writes
+-- that down; else tells the worker that holds its lease, and keeps that for when the worker is dead.
 -- KEYS: queue, job, in-progress, retry, abort set, usage stream, count of lost events,
---       record of the hold, holds
--- ARGV: id, message, message life ms, control list prefix, usage event or '', which is written down
---       where the job is dropped, events the stream has room for
+--       record of the hold, holds, last words
+-- ARGV: id, message, message life ms, control list prefix, usage event or '', events the stream has
+--       room for, tokens, micro-units, last words, life of these in ms
 -- Returns 2 dropped, 1 told, 0 not there, 3 dropped without room for the event.
 local owner = redis.call('GET', KEYS[3])
 if owner then
@@ -12,17 +12,21 @@ if owner then
   local list = ARGV[4] .. owner
   redis.call('RPUSH', list, ARGV[2])
   redis.call('PEXPIRE', list, ARGV[3])
+  local said, more = read_words(redis.call('GET', KEYS[10]))
+  if ARGV[5] ~= '' and (not said or more < tonumber(ARGV[7])) then
+    redis.call('SET', KEYS[10], ARGV[9], 'PX', ARGV[10])
+  end
   return 1
 end
-local known = redis.call('DEL', KEYS[2])
+local there = redis.call('DEL', KEYS[2]) + redis.call('EXISTS', KEYS[8]) > 0
 redis.call('DEL', KEYS[4])
 redis.call('ZREM', KEYS[1], ARGV[1])
-if redis.call('EXISTS', KEYS[8]) == 1 then settle({KEYS[8], KEYS[9]}, ARGV[1], nil, 0, 0) end
-if known == 1 and ARGV[5] ~= '' then
-  if redis.call('XLEN', KEYS[6]) >= tonumber(ARGV[6]) then
-    redis.call('INCR', KEYS[7])
-    return 3
-  end
-  redis.call('XADD', KEYS[6], '*', 'e', ARGV[5])
+if not there then return 0 end
+local event, tokens, micros = ARGV[5], tonumber(ARGV[7]), tonumber(ARGV[8])
+local said, more, dearer = read_words(redis.call('GETDEL', KEYS[10]))
+if said and more > tokens then event, tokens, micros = said, more, dearer end
+if redis.call('EXISTS', KEYS[8]) == 1 then
+  settle({KEYS[8], KEYS[9]}, ARGV[1], nil, tokens, micros)
 end
-return known * 2
+if event ~= '' and not record(KEYS[6], KEYS[7], ARGV[6], event) then return 3 end
+return 2

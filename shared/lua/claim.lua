@@ -1,12 +1,22 @@
 -- Takes due jobs for a worker: first those whose lease ran out, then the waiting ones in order.
+-- A cancelled one whose worker died is dropped; its last words are written down.
 -- KEYS: queue…        ARGV: worker, lease ms, boundary ms, prefixes (job, in-progress, retry),
---                           abort set, then one count of free places per queue
+--                           abort set, prefixes (record of a hold, last words), holds, usage stream,
+--                           count of lost events, events the stream has room for, then one count
+--                           of free places per queue
 -- Returns a flat list: queue number, id, attempt, job bytes.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local taken = {}
+local function bury(id)
+  local said, tokens, micros = read_words(redis.call('GETDEL', ARGV[9] .. id))
+  if redis.call('EXISTS', ARGV[8] .. id) == 1 then
+    settle({ARGV[8] .. id, ARGV[10]}, id, nil, tokens, micros)
+  end
+  if said then record(ARGV[11], ARGV[12], ARGV[13], said) end
+end
 for q = 1, #KEYS do
-  local free = tonumber(ARGV[7 + q])
+  local free = tonumber(ARGV[13 + q])
   local edge = now - ARGV[3]
   local ranges = {{'(' .. edge, now}, {'-inf', edge}}
   for _, range in ipairs(ranges) do
@@ -23,6 +33,7 @@ for q = 1, #KEYS do
           redis.call('ZREM', KEYS[q], id)
           redis.call('ZREM', ARGV[7], id)
           redis.call('DEL', ARGV[4] .. id, ARGV[6] .. id)
+          bury(id)
         else
           local attempt = redis.call('INCR', ARGV[6] .. id)
           redis.call('EXPIRE', ARGV[6] .. id, 88400)

@@ -6,9 +6,4 @@
 if redis.call('EXISTS', KEYS[3]) == 1 then
   settle({KEYS[3], KEYS[4]}, ARGV[1], nil, tonumber(ARGV[4]), tonumber(ARGV[5]))
 end
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then
-  redis.call('INCR', KEYS[2])
-  return 0
-end
-redis.call('XADD', KEYS[1], '*', 'e', ARGV[2])
-return 1
+return record(KEYS[1], KEYS[2], ARGV[3], ARGV[2]) and 1 or 0
