@@ -47,10 +47,12 @@ class Measuring:
                 for name, resident in self._residents.items()
                 if self._ledger.held(name) is not None and (pids := resident.engine.pids())
             }
+            # Any of them may be forgotten while the device is asked.
+            residents = {name: self._residents[name] for name in loaded}
             known = {
-                name: figure
-                for name in loaded
-                if (figure := self._residents[name].figure) is not None
+                name: resident.figure
+                for name, resident in residents.items()
+                if resident.figure is not None
             }
             # What others use says what a newcomer took. Without one, the least that was ever in
             # use by others tells that a model holds less than was known.
@@ -59,9 +61,8 @@ class Measuring:
             found = await self._device.measure(loaded, known, foreign)
             available, used = await self._device.free(), await self._device.used()
             for name, measured in found.items():
-                self._residents[name].settle(measured)
-            held = [self._residents[name] for name in loaded]
-            ours = sum(resident.held for resident in held)
+                residents[name].settle(measured)
+            ours = sum(resident.held for resident in residents.values())
             cached = sum(measured.cached for measured in found.values())
             withheld = self.quarantined()
             self.last = Reading(
