@@ -28,8 +28,10 @@ class Identity:
         """Empty: there are no files."""
 
     def look(self) -> None:
-        """Notices other files, unless those of before are loaded. Blocks."""
-        if not self._held:
+        """Notices other files, unless those of before are loaded, and those that an engine fetches
+        to load them. Blocks.
+        """
+        if not self._held or not self._seen:
             self._read()
 
     def hold(self) -> None:

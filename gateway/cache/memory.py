@@ -35,7 +35,7 @@ class Found(NamedTuple):
     how: How
 
 
-class Hold:
+class Pending:
     """An answer to compute. Whoever has one ends it with `close`."""
 
     def __init__(
@@ -88,45 +88,47 @@ class Memory:
         end: float,
         tell: Tell,
         recompute: Recompute,
-    ) -> Found | Hold | None:
+    ) -> Found | Pending | None:
         """The answer, or what to do with a computed one; None: nothing, it is not kept.
 
         `recompute` computes it for a check. Raises TimeoutError at `end`, on the event loop's
         clock, which `tell` is called before now and then.
         """
-        turn: Turn | None = None
-        identity = self._files(ask.entry)
+        exact = self._responses.wants(ask, account, wanted)
+        meant = ask.kind == "chat" and account.cache.semantic.enabled and wanted.look
+        identity = self._files(ask.entry) if exact or meant else None
         if identity is None:
             return None
-        place = self._responses.place(ask, account, wanted, identity)
-        if place is not None:
+        turn: Turn | None = None
+        if exact:
+            place = self._responses.place(ask, account, identity)
             found = await self._responses.find(place, wanted, end, tell)
             if isinstance(found, Hit):
-                how: How = "joined" if found.joined else "hit"
-                return Found(found.kept, found.age_ms // 1000, how)
+                return Found(found.kept, found.age_ms // 1000, "joined" if found.joined else "hit")
             turn = found
-
-        def stands() -> bool:
-            return self._files(ask.entry) == identity
-
-        if ask.kind != "chat" or not account.cache.semantic.enabled or not wanted.look:
-            return None if turn is None else Hold(turn, None, stands)
+        stands = partial(self._stands, ask.entry, identity)
+        if not meant:
+            return Pending(turn, None, stands)
         try:
-            meant = await self._meant(ask, account, wanted, identity, recompute)
+            similar = await self._meant(ask, account, wanted, identity, recompute)
         except BaseException:
             if turn is not None:
                 turn.close()
             raise
-        if isinstance(meant, Found):
+        if isinstance(similar, Found):
             if turn is not None:
                 # Who waits asks for the same, and finds this answer faster than one by one.
                 turn.alone = True
                 turn.close()
-            return meant
-        if turn is None and meant is None:
+            return similar
+        if turn is None and similar is None:
             return None
-        keep_meant = None if meant is None else partial(self._semantic.keep_soon, meant)
-        return Hold(turn, keep_meant, stands)
+        keep_meant = None if similar is None else partial(self._semantic.keep_soon, similar)
+        return Pending(turn, keep_meant, stands)
+
+    def _stands(self, entry: Entry, identity: str) -> bool:
+        """Whether the model still has the files that it had."""
+        return self._files(entry) == identity
 
     async def _meant(
         self, ask: Ask, account: Account, wanted: Terms, identity: str, recompute: Recompute

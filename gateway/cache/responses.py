@@ -95,12 +95,14 @@ class Responses:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._link.stop()
 
-    def place(self, ask: Ask, account: Account, terms: Terms, identity: str) -> Place | None:
-        """Where the answer is kept; None where none is, which costs next to nothing to say."""
+    def wants(self, ask: Ask, account: Account, terms: Terms) -> bool:
+        """Whether the answer is kept, or one that is kept would do."""
         if not account.cache.response or not self.largest or terms.off:
-            return None
-        if not terms.asked and not repeats(ask.kind, ask.temperature, ask.entry.model.defaults):
-            return None
+            return False
+        return terms.asked or repeats(ask.kind, ask.temperature, ask.entry.model.defaults)
+
+    def place(self, ask: Ask, account: Account, identity: str) -> Place:
+        """Where an answer is kept that comes of files named `identity`."""
         name = digest(
             ask.kind,
             ask.entry,

@@ -11,7 +11,7 @@ from gateway import delivery, errand
 from gateway.ask import Ask, Form
 from gateway.cache import kept, terms
 from gateway.cache.kept import Kept, Tape
-from gateway.cache.memory import Found, Hold, Memory
+from gateway.cache.memory import Found, Memory, Pending
 from gateway.counts import Counts
 from gateway.delivery import Limit
 from gateway.dispatch import Dispatch
@@ -131,9 +131,9 @@ class Generation:
         await exchange.write(WAITING)
 
     async def _compute(
-        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, hold: Hold | None
+        self, exchange: Exchange, ask: Ask, form: Form, limit: Limit, pending: Pending | None
     ) -> Told | None:
-        """By a worker; `hold` keeps the answer if it is one."""
+        """By a worker; `pending` keeps the answer if it is one."""
         reservation = await self._dispatch.reservations.make(
             exchange.account, ask.entry, ask.worst, ids.wall_ms(exchange.id)
         )
@@ -153,7 +153,7 @@ class Generation:
         exchange.use.queued = True
         try:
             if ask.streamed:
-                await self._stream(exchange, form, reply, limit, hold)
+                await self._stream(exchange, form, reply, limit, pending)
                 return None
             answer = await delivery.whole(reply, limit)
             exchange.extra += delivery.wait_headers(reply)
@@ -161,29 +161,29 @@ class Generation:
             reply.close()
         told = Told(answer, now())
         if isinstance(answer, Failed):
-            if hold is not None:
-                hold.alone = answer.code != LEAVING
+            if pending is not None:
+                pending.alone = answer.code != LEAVING
             return told
         self._counts.add_tokens(ask.entry.name, answer.usage)
-        if hold is not None:
-            await hold.keep(Kept(told.created, [answer]))
+        if pending is not None:
+            await pending.keep(Kept(told.created, [answer]))
         return told
 
     async def _stream(
-        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, hold: Hold | None
+        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, pending: Pending | None
     ) -> None:
         created = now()
         chunks = form.chunks(created)
-        if hold is None:
+        if pending is None:
             await delivery.count_stream(exchange, reply, chunks, limit, self._counts)
             return
         chunks.tape = tape = Tape(self._memory.largest)
 
         async def whole() -> None:
-            await hold.keep(tape.kept(created))
+            await pending.keep(tape.kept(created))
 
         await delivery.count_stream(exchange, reply, chunks, limit, self._counts, whole)
-        hold.alone |= chunks.failed is not None and chunks.failed.code != LEAVING
+        pending.alone |= chunks.failed is not None and chunks.failed.code != LEAVING
 
     async def _again(self, account: Account, ask: Ask) -> Kept | None:
         """Computed anew for a check, by who pays for the request, when there is nothing else to do.

@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.ask import Ask
 from gateway.cache.responses import Responses
-from gateway.cache.terms import USUAL, read
+from gateway.cache.terms import read
 from gateway.worst import Worst
 from shared.catalog import Entry
 from shared.settings import Model, Settings
@@ -62,9 +62,9 @@ def key_cost() -> str:
     for size in (100, 1_000, 10_000, 100_000, 1_000_000):
         given = body("word " * (size // 5), temperature=0)
         asked = Ask("chat", ENTRY, given, "interactive", "fp_1", Worst(size), temperature=0.0)
-        cost = micros(lambda asked=asked: responses.place(asked, ACCOUNT, USUAL, "files"))
+        cost = micros(lambda asked=asked: responses.place(asked, ACCOUNT, "files"))
         sampled = asked._replace(temperature=0.7)
-        none = micros(lambda asked=sampled: responses.place(asked, ACCOUNT, read({}), "files"))
+        none = micros(lambda asked=sampled: responses.wants(asked, ACCOUNT, read({})))
         rows.append((len(given), cost, none))
     head = ("bytes of the request", "its key, µs", "no key, as it is sampled, µs")
     return table("Where an answer is kept", head, rows)

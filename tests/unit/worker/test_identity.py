@@ -56,6 +56,16 @@ def test_files_that_change_while_they_are_loaded_are_told_when_they_are_loaded_a
     assert identity.digest not in ("", old)
 
 
+def test_files_that_an_engine_fetches_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    identity = Identity(lambda: path)
+    identity.hold()
+    assert identity.digest == ""
+    path.write_bytes(b"here")
+    identity.look()
+    assert identity.digest == told(path) != ""
+
+
 def test_files_that_lack_have_no_name(tmp_path: Path) -> None:
     def lacks() -> Path:
         raise WeightsError("none")
