@@ -34,6 +34,8 @@ UPLOAD_SECONDS = 120.0
 """How long a client may take to send its request."""
 SILENT_SECONDS = 60.0
 """How long it may send nothing of a request that is read piece by piece."""
+PIECES_SECONDS = 3600.0
+"""How long such a request may take."""
 
 Header = tuple[bytes, bytes]
 
@@ -122,18 +124,22 @@ class Exchange:
     async def pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
         """The body as it comes, never whole: the client is read as fast as this is.
 
-        Raises BodyTooLarge, as `read`, and InvalidRequest after SILENT_SECONDS without a byte.
+        Raises BodyTooLarge, as `read`, and InvalidRequest after SILENT_SECONDS without a byte, or
+        PIECES_SECONDS in all.
         """
         if (self.declared or 0) > limit:
             raise self._too_large(limit)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PIECES_SECONDS
         size, more = 0, True
         while more:
             try:
-                async with asyncio.timeout(SILENT_SECONDS):
+                async with asyncio.timeout_at(min(end, loop.time() + SILENT_SECONDS)):
                     data, more = await self._piece()
             except TimeoutError:
                 raise InvalidRequest(
-                    f"Nothing more of the request arrived within {SILENT_SECONDS:g} seconds."
+                    f"Nothing of the request arrived within {SILENT_SECONDS:g} seconds, or not all"
+                    f" of it within {PIECES_SECONDS:g}."
                 ) from None
             size += len(data)
             if size > limit:

@@ -131,13 +131,18 @@ class Files:
         return digest.hexdigest()
 
     async def fetch(self, project: str, id_: str, path: Path) -> FileObject:
-        """Copies a file to `path`, which must not exist; raises NotFound."""
+        """Copies a file to `path`, whole or not at all; raises NotFound, Lost or Unavailable."""
         found, consists_of = await self.find(project, id_)
-        with await asyncio.to_thread(path.open, "xb") as copy:
+        part = path.with_name(f"{path.name}.part")
+        with await asyncio.to_thread(part.open, "wb") as copy:
             async with aclosing(self.read(consists_of)) as pieces:
                 async for data in pieces:
                     await asyncio.to_thread(copy.write, data)
+        await asyncio.to_thread(part.replace, path)
         return found
+
+    async def close(self) -> None:
+        await self._blobs.close()
 
 
 def unknown(id_: str, what: str = "file") -> NotFound:

@@ -222,6 +222,8 @@ def test_wrong_parts(sdk: OpenAI) -> None:
         ("GET", "/files/%00", 404, "id"),
         ("GET", "/files/file-0/content", 404, "id"),
         ("GET", "/files/a/b/c", 404, None),
+        ("GET", "/filesystem", 404, None),
+        ("POST", "/uploads2", 404, None),
         ("GET", "/files?limit=0", 400, "limit"),
         ("GET", "/files?limit=10001", 400, "limit"),
         ("GET", "/files?order=up", 400, "order"),

@@ -15,6 +15,7 @@ from shared.db import Pool
 from shared.errors import StorageExhausted, Unavailable
 from shared.files import arrival
 from shared.files.arrival import Bounds
+from shared.files.blobs import Lost
 from shared.files.disk import Disk
 from shared.files.files import Files
 from shared.files.sweep import Sweeper
@@ -89,8 +90,11 @@ async def test_what_is_added_can_be_fetched(shelf: Shelf, tmp_path: Path) -> Non
     found = await shelf.files.fetch(PROJECT, id_, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"results"
     assert (found.bytes, found.purpose) == (7, "fine-tune-results")
-    with pytest.raises(FileExistsError):
-        await shelf.files.fetch(PROJECT, id_, tmp_path / "copy")
+    (name,) = shelf.names()
+    (shelf.folder / name).unlink()
+    with pytest.raises(Lost):
+        await shelf.files.fetch(PROJECT, id_, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 async def test_what_breaks_off_leaves_nothing(shelf: Shelf) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from gateway import form
+from gateway import exchange, form
 from gateway.form import Closed, Field, Item, Opened
 from shared.errors import BodyTooLarge, ClientClosed, HubError, InvalidRequest
 from tests.unit.gateway.test_exchange import Connection, part
@@ -36,8 +36,8 @@ async def items(
 ) -> list[Item]:
     messages = [part(piece, more=True) for piece in pieces]
     connection = Connection(*messages, part(b""))
-    exchange = connection.exchange(content_type=kind)
-    return [item async for item in form.read(exchange, "file", ("purpose",), limit)]
+    sent = connection.exchange(content_type=kind)
+    return [item async for item in form.read(sent, "file", ("purpose",), limit)]
 
 
 @given(some.lists(some.integers(1, len(WHOLE) - 1), max_size=8))
@@ -81,21 +81,32 @@ async def test_another_content_type(kind: str) -> None:
 async def test_no_more_is_read_than_allowed() -> None:
     huge = section("file", b"a" * (form.FRAME + 2000), "a")
     connection = Connection(part(huge, more=True), part(b"", more=True), part(body()))
-    exchange = connection.exchange(content_type="multipart/form-data; boundary=XX")
+    sent = connection.exchange(content_type="multipart/form-data; boundary=XX")
     with pytest.raises(BodyTooLarge):
-        async for _ in form.read(exchange, "file", (), 1000):
+        async for _ in form.read(sent, "file", (), 1000):
             pass
     assert connection.received == 1
 
 
 async def test_a_client_that_leaves() -> None:
     messages: list[dict[str, Any]] = [part(WHOLE[:200], more=True), {"type": "http.disconnect"}]
-    exchange = Connection(*messages).exchange(content_type="multipart/form-data; boundary=XX")
-    reading = form.read(exchange, "file", ("purpose",), LIMIT)
+    sent = Connection(*messages).exchange(content_type="multipart/form-data; boundary=XX")
+    reading = form.read(sent, "file", ("purpose",), LIMIT)
     assert [await anext(reading), await anext(reading)][1] == Opened("ä.jsonl")
     with pytest.raises(ClientClosed):
         while await anext(reading) != Closed():
             pass
+
+
+async def test_a_client_that_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SILENT_SECONDS", "PIECES_SECONDS"):
+        with monkeypatch.context() as patched:
+            patched.setattr(exchange, name, 0.01)
+            connection = Connection(part(WHOLE[:200], more=True))
+            sent = connection.exchange(content_type="multipart/form-data; boundary=XX")
+            with pytest.raises(InvalidRequest, match="within"):
+                async for _ in form.read(sent, "file", ("purpose",), LIMIT):
+                    pass
 
 
 @given(some.binary(max_size=300))
