@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from shared.settings import Model, Settings
+from shared.vllm import lora_slots
 from shared.weights import WeightsError, read_adapter
 
 Engine = Literal["llamacpp", "vllm", "transformers"]
@@ -100,9 +101,10 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
     adapts = model.max_lora_rank is not None or bool(paths)
     eager = "--enforce-eager" in model.arguments
     narrow = (flag(model.arguments, "--kv-cache-dtype") or "").startswith("fp8")
+    device = device_of(model, settings)
     return Load(
         engine="vllm",
-        device=device_of(model, settings),
+        device=device,
         context=model.context,
         parallel=model.parallel,
         embedding=model.kind == "embedding",
@@ -110,7 +112,7 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
         batch=tokens(flag(model.arguments, "--max-num-batched-tokens")),
         eager=eager,
         cache_bytes=1 if narrow else 2,
-        lora_slots=model.max_loras if adapts else 0,
+        lora_slots=lora_slots(model.max_loras, on_cpu=device == "cpu") if adapts else 0,
         lora_rank=model.max_lora_rank or LORA_RANK,
         split=model.tensor_parallel,
     )

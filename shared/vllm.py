@@ -1,4 +1,4 @@
-"""What vLLM's command line allows."""
+"""What vLLM's command line allows, and what it takes to run adapters."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ OURS = frozenset(
     )
 )
 """Flags that follow from the other settings."""
+
+
+def lora_slots(max_loras: int, *, on_cpu: bool) -> int:
+    """Places for adapters beside the weights; on a CPU one of them is the plain model's.
+
+    vLLM 0.32 on a CPU computes the plain model's rows of a mixed batch with whatever adapter is in
+    the last place: their index is -1. So the plain model is asked as an adapter that is empty.
+    """
+    return max_loras + 1 if on_cpu else max_loras

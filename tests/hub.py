@@ -28,6 +28,7 @@ PARTS = {
     "valkey": "valkey-server",
     "postgres": "bin/postgres",
     "engine": "worker.engines.llamacpp_child",
+    "vllm": "worker.engines.vllm_child",
 }
 
 

@@ -18,8 +18,8 @@ from worker.engines.refusal import Subject, clean, too_long
 from worker.engines.replay import Prefix, ReplaySink, calls_behind
 from worker.engines.toolcalls import CallReader
 from worker.engines.upstream import Refused
-from worker.engines.vllm_adapter import check_adapter, refused
-from worker.engines.vllm_arguments import adapter_rank
+from worker.engines.vllm_adapter import check_adapter, make_empty, refused
+from worker.engines.vllm_arguments import adapter_rank, weights
 from worker.engines.vllm_refusal import complaint, limit_of, refusal
 from worker.engines.vllm_server import VllmServer
 from worker.engines.vllm_shape import Shaped, go_on_behind, shaped
@@ -28,6 +28,7 @@ PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 TEMPLATED = ("prompt", "messages", "tools", "chat_template_kwargs")
 NOT_FOUND = 404
+PLAIN = "@plain"
 SERVER_FAULT = 500
 
 
@@ -53,6 +54,9 @@ class Vllm:
         self._model = model
         self._models = settings.folder / "models"
         self._server = VllmServer(name, model, settings, reservation)
+        on_cpu = reservation is not None and not reservation.device
+        self._plain = f"{name}{PLAIN}" if on_cpu and self.can_adapt else name
+        """What the server knows the model by without adapters; see shared.vllm.lora_slots."""
         self._adapters: dict[str, Path] = {}
         """What the running server has loaded; the caller bounds it by unloading."""
         self._adapting = asyncio.Lock()
@@ -71,9 +75,12 @@ class Vllm:
         self._server.grant(bytes)
 
     async def start(self) -> None:
-        if not self._server.running:
-            self._adapters.clear()
+        if self._server.running:
+            return
+        self._adapters.clear()
         await self._server.start()
+        if self._plain != self._name:
+            await self._load_plain()
 
     async def stop(self) -> None:
         self._adapters.clear()
@@ -125,6 +132,16 @@ class Vllm:
                 if error.status != NOT_FOUND:
                     raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
 
+    async def _load_plain(self) -> None:
+        folder = self._server.folder / "plain"
+        await asyncio.to_thread(make_empty, folder, Path(weights(self._model, self._models)))
+        told = {"lora_name": self._plain, "lora_path": str(folder)}
+        try:
+            await self._post("/v1/load_lora_adapter", told)
+        except (Refused, EngineLost) as error:
+            await self.stop()
+            raise EngineFailed(f"The engine of {self._name} took no adapter: {error}") from error
+
     async def embed(self, inputs: list[str] | list[list[int]], dimensions: int | None) -> Vectors:
         raise UnsupportedValue("This model makes no embeddings.", param="model")
 
@@ -148,7 +165,7 @@ class Vllm:
         return Usage(prompt, usage.completion + ids.count, min(usage.cached, prompt))
 
     def _shape(self, generation: Generation) -> Shaped:
-        name = generation.adapter or self._name
+        name = generation.adapter or self._plain
         if generation.adapter is not None and generation.adapter not in self._adapters:
             raise ModelUnavailable(f"The adapter {name!r} is not loaded.", param="model")
         tools = self._model.tool_parser is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.settings import Model
+from shared.vllm import lora_slots
 from worker.engines.base import Reservation
 
 DEFAULT_RANK = 16
@@ -60,9 +61,10 @@ def command(
     if model.tool_parser is not None:
         argv += ["--enable-auto-tool-choice", "--tool-call-parser", model.tool_parser]
     if rank is not None:
-        cached = max(model.max_loras, model.loaded_adapters)
+        slots = lora_slots(model.max_loras, on_cpu=on_cpu)
+        loaded = model.loaded_adapters + on_cpu
         argv += ["--enable-lora", "--max-lora-rank", str(rank)]
-        argv += ["--max-loras", str(model.max_loras), "--max-cpu-loras", str(cached)]
+        argv += ["--max-loras", str(slots), "--max-cpu-loras", str(max(slots, loaded))]
     return [*argv, *model.arguments]
 
 

@@ -113,6 +113,12 @@ class VllmServer:
         """Returns as soon as it is not running any more."""
         await self._over.wait()
 
+    @property
+    def folder(self) -> Path:
+        """Its own, as long as it runs."""
+        assert self._folder is not None
+        return self._folder
+
     def grant(self, bytes: int) -> None:
         if (given := self._reservation) is not None:
             # Of a cache that is not full yet, not all may show in what was measured.

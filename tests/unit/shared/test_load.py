@@ -41,6 +41,7 @@ def test_vllm_reserves_slots_for_adapters(settings: Settings) -> None:
     assert load_of(served(), settings).lora_slots == 0
     taken = load_of(served(max_lora_rank=64, max_loras=2), settings)
     assert (taken.lora_slots, taken.lora_rank) == (2, 64)
+    assert load_of(served(max_lora_rank=64, max_loras=2, lane="cpu"), settings).lora_slots == 3
     assert load_of(served(lane="cpu"), settings).device == "cpu"
 
 

@@ -102,6 +102,24 @@ def test_on_a_cpu() -> None:
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environ
 
 
+@pytest.mark.parametrize(
+    ("device", "max_loras", "loaded", "told"),
+    [
+        ("GPU-1f", 2, 16, ("2", "16")),
+        ("GPU-1f", 4, 2, ("4", "4")),
+        ("", 2, 16, ("3", "17")),
+        ("", 4, 1, ("5", "5")),
+    ],
+)
+def test_places_for_adapters(
+    device: str, max_loras: int, loaded: int, told: tuple[str, str]
+) -> None:
+    given = Reservation(device=device, total=32 * GIB, granted=4 * GIB, kv=GIB)
+    wanted = model(max_lora_rank=8, max_loras=max_loras, loaded_adapters=loaded)
+    argv = flags(command("m", wanted, "x", SOCKET, given))
+    assert (argv["--max-loras"], argv["--max-cpu-loras"]) == told
+
+
 def test_adapters_that_are_listed_have_a_rank() -> None:
     assert adapter_rank(model()) is None
     assert adapter_rank(model(adapters={"a": "a"})) == 16
