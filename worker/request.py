@@ -22,7 +22,7 @@ from shared.wire.event import (
     Where,
 )
 from shared.wire.usage import UsageEvent
-from worker.adapters import Lease
+from worker.adapter_lease import Lease
 from worker.engines.base import Engine, Pausable
 from worker.loop import Loop
 from worker.meter import Known, Meter

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import HubError, InvalidValue, ModelUnavailable, QueueFull
 from shared.wire.task import Adapter
-from worker import adapters as adapters_module
+from worker import adapter_lease, adapter_load, adapter_past
 from worker.adapters import Adapters
 from worker.adapting import Adapting
 from worker.engines.base import EngineLost
@@ -111,7 +111,7 @@ class Stage:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def lease(self, adapter: Adapter) -> adapters_module.Lease:
+    async def lease(self, adapter: Adapter) -> adapter_lease.Lease:
         async with asyncio.timeout(5):
             return self.adapters.take(adapter) or await self.adapters.wait(adapter)
 
@@ -122,7 +122,7 @@ class Stage:
 
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapters_module, "size_of", lambda path: 10)
+    monkeypatch.setattr(adapter_load, "size_of", lambda path: 10)
 
 
 async def test_loaded_once_for_all_who_wait() -> None:
@@ -166,7 +166,7 @@ async def test_what_cannot_be_loaded_says_why_and_is_not_tried_again_at_once() -
     assert stage.bytes.booked == 0
     assert (await stage.lease(B)).valid
     stage.engine.faults.clear()
-    stage.clock.time += adapters_module.RETRY
+    stage.clock.time += adapter_past.RETRY
     assert (await stage.lease(A)).valid
     assert stage.adapters.states() == {"b@1": "ready", "a@1": "ready"}
 
@@ -236,7 +236,7 @@ async def test_unused_ones_make_room_for_bytes_and_what_is_missing_is_told() -> 
 
 
 async def test_a_line_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapters_module, "MOST_WAITING", 1)
+    monkeypatch.setattr(adapter_lease, "MOST_WAITING", 1)
     stage = Stage(Engine())
     stage.engine.go.clear()
     waiting = asyncio.create_task(stage.lease(A))
