@@ -186,6 +186,8 @@ def test_models_in_turns_while_engines_die(crowded: Hub, note: Callable[[str], N
             retries = sum(caller.result() for caller in callers)
             seconds = time.monotonic() - began
             killed = killing.result()
+        left = {model: pid for pid, model in engines(crowded).items() if books.ready(model)}
+        last = max(settled(books, model, pid) for model, pid in left.items())
         sizes = {name: report.size for name, report in books.read().models.items()}
     assert traffic.answered == REQUESTS
     assert traffic.wrong == []
@@ -195,6 +197,7 @@ def test_models_in_turns_while_engines_die(crowded: Hub, note: Callable[[str], N
         assert sight.books.over == 0
         assert sight.real <= MEMORY * MIB
     assert not [pid for pid in lookout.engines if alive(pid) and pid not in engines(crowded)]
+    # What is reserved is what was measured and, of prompts, the rest of a cache that is not full.
     for model, peak in lookout.peaks.items():
         assert sizes[model] >= peak * (1 - TOLERANCE) - LIBRARIES, (sizes, lookout.peaks)
         assert sizes[model] <= (peak + UNFILLED[model]) * (1 + TOLERANCE), (sizes, lookout.peaks)
@@ -202,6 +205,6 @@ def test_models_in_turns_while_engines_die(crowded: Hub, note: Callable[[str], N
     note(
         f"{REQUESTS} answers in {seconds:.0f} s, {killed} engines killed,"
         f" {len(lookout.engines) - before - killed} swaps, {retries} asked again;"
-        f" books off by {first:.1%} at most after first loads,"
+        f" books off by {first:.1%} at most after first loads, by {last:.1%} in the end,"
         f" {fullest:.0f} of {MEMORY} MiB in use at most"
     )
