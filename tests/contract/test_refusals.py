@@ -78,6 +78,12 @@ def test_metrics_are_prometheus_text(client: Client) -> None:
     assert "# TYPE aihub_requests_total counter\n" in reply.body.decode()
 
 
+def test_a_base_model_is_not_deleted(client: Client) -> None:
+    reply = client.send("DELETE", "/models/smollm2")
+    assert reply.status == 403
+    assert "is not a tuned model" in reply.error["message"]
+
+
 @pytest.mark.parametrize("path", ["//", "//nope", "/nope", "/modelsx", "/chat/completions/extra"])
 def test_an_unknown_path(client: Client, path: str) -> None:
     reply = client.send("GET", path)
@@ -90,7 +96,7 @@ def test_an_unknown_path(client: Client, path: str) -> None:
     [
         ("GET", "/chat/completions", {"POST", "OPTIONS"}),
         ("PUT", "/embeddings", {"POST", "OPTIONS"}),
-        ("DELETE", "/models/smollm2", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", "/models/smollm2", {"GET", "HEAD", "DELETE", "OPTIONS"}),
     ],
 )
 def test_another_method(client: Client, method: str, path: str, allowed: set[str]) -> None:
