@@ -166,7 +166,6 @@ def test_each_event_is_written_once(pair: Hub, note: Note) -> None:
         f"{found[0]:,} events in, {found[1]:,} out, writer killed {-(-ROUNDS // 2)} times,"
         f" PostgreSQL {ROUNDS // 2} times while {left} waited: {rate:,.0f} events/s all in all"
     )
-    assert rate >= LEAST_RATE
 
 
 def test_events_per_second_with_nothing_killed(pair: Hub, note: Note) -> None:
