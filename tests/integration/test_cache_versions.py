@@ -26,7 +26,7 @@ file = "{file}"
 context = 512
 threads = 1
 """
-FLIPS = 20
+FLIPS = 10
 ALIAS = "//api/v1/model_aliases/law"
 JOB = """
 INSERT INTO fine_tuning_job (

@@ -20,7 +20,7 @@ from tests.native import Upstream
 
 TOML = """
 gateways = 2
-cache_entry_bytes = 4000
+cache_entry_bytes = 2000
 [models.counting]
 engine = "openai"
 url = "unix:{path}"
@@ -57,7 +57,7 @@ def upstream(programs: Path) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def slow(programs: Path) -> Iterator[Upstream]:
-    with native.upstream(programs, programs / "slow", "--pace-ms", "60") as running:
+    with native.upstream(programs, programs / "slow", "--pace-ms", "40") as running:
         yield running
 
 
@@ -214,11 +214,11 @@ async def test_an_answer_that_is_too_large_is_not_kept(
     about = f"large {streamed}"
     for _ in range(2):
         if streamed:
-            how, chunks = await stream(client, about, max_tokens=1_000)
-            assert len(said(chunks)) > 4_000
+            how, chunks = await stream(client, about, max_tokens=600)
+            assert len(said(chunks)) > 2_000
         else:
-            how, whole = await send(client, about, max_tokens=1_000)
-            assert whole.usage.completion_tokens == 1_000
+            how, whole = await send(client, about, max_tokens=600)
+            assert whole.usage.completion_tokens == 600
         assert how == "miss"
 
 
