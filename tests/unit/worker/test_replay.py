@@ -20,7 +20,7 @@ from tests.unit.worker.stage import Stage, plan
 from worker.decision import again, decode, encode, record
 from worker.journal import Journal
 from worker.occasion import Arrived, Ended, Loaded, Occasion, Tick
-from worker.residency import GIB, device
+from worker.residency import GIB, LIMIT, device
 from worker.scheduler import Outcome, decide
 
 ROOT = Path(__file__).parents[3]
@@ -52,6 +52,31 @@ def test_a_trace_leaves_no_violation_and_beats_fifo() -> None:
     assert ours.loads <= 1.2 * offline.loads
     p95, others = (percentile(sorted(card.waits), 95) for card in (ours, fifo))
     assert p95 <= 0.6 * others
+
+
+class Counted(Ours):
+    """Counts the events it decides on."""
+
+    def __init__(self) -> None:
+        super().__init__(device(plans(), CARD))
+        self.events = 0
+
+    def decide(self, event: Occasion) -> Outcome:
+        self.events += 1
+        return super().decide(event)
+
+
+def test_ten_thousand_events_break_no_rule() -> None:
+    """Twelve models on 16 GB: nothing over-committed, nobody evicted who serves or is awaited or
+    need not go, and each is answered within the limit of its class.
+    """
+    policy, card, asked = Counted(), Card(plans(), CARD), trace(7, 4300, 60)
+    card.run(asked, policy)
+    assert policy.events > 10_000
+    assert len(plans()) == 12
+    assert card.violations == []
+    assert (len(card.waits), card.refused) == (len(asked), 0)
+    assert max(card.waits) <= LIMIT["interactive"]
 
 
 def test_with_sleep_swaps_become_wakes_and_nothing_is_violated() -> None:
