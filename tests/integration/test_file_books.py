@@ -13,7 +13,7 @@ import pytest
 from shared import db
 from shared.db import Pool
 from shared.errors import StorageExhausted, Unavailable
-from shared.files import arrival
+from shared.files import arrival, files
 from shared.files.arrival import Bounds
 from shared.files.blobs import Lost
 from shared.files.disk import Disk
@@ -95,6 +95,21 @@ async def test_what_is_added_can_be_fetched(shelf: Shelf, tmp_path: Path) -> Non
     with pytest.raises(Lost):
         await shelf.files.fetch(PROJECT, id_, tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+async def test_as_many_arrive_at_once_as_memory_is_meant_for(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PLACES", 1)
+    monkeypatch.setattr(files, "PLACE_SECONDS", 0.05)
+    async with db.connect(database_url) as pool:
+        shelf = Shelf(pool, tmp_path / "files")
+        async with shelf.files.arriving(PROJECT):
+            with pytest.raises(Unavailable, match="1 files arrive already"):
+                await shelf.add(b"another")
+            assert await shelf.one("SELECT count(*) FROM blob") == 1
+        await shelf.add(b"another")
+        await shelf.disk.close()
 
 
 async def test_what_breaks_off_leaves_nothing(shelf: Shelf) -> None:
