@@ -76,7 +76,7 @@ class Gateway:
         self.semantic = Semantic(lambda: self._pool, self.dispatch, self._catalog, self.responses)
         self.counts = Counts(self.dispatch, self.responses)
         self.counts.others += [self.semantic.shadow.checks, self.semantic.shadow.turned_off]
-        self.tuned = Tuned(chosen.redis, self._database, self._catalog)
+        self.tuned = Tuned(chosen, self._database, self._catalog)
         self.pipeline = Pipeline(chosen, self.dispatch.record)
         self.shelf = Shelf(chosen, self._database)
         self.counts.others += (*self.pipeline.metrics(), *self.shelf.metrics())

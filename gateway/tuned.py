@@ -20,6 +20,7 @@ from shared import log, training
 from shared.catalog import Catalog
 from shared.clock import Clock, SystemClock
 from shared.db import Pool
+from shared.settings import Settings
 from shared.store import tuned_model
 
 EVERY = 5.0
@@ -43,9 +44,14 @@ class Tuned:
     """One per gateway process."""
 
     def __init__(
-        self, url: str, pool: Callable[[], Pool], catalog: Catalog, clock: Clock | None = None
+        self,
+        settings: Settings,
+        pool: Callable[[], Pool],
+        catalog: Catalog,
+        clock: Clock | None = None,
     ) -> None:
-        self.client = training.client(url)
+        self.client = training.client(settings.redis)
+        self._home = settings.folder
         self._pool = pool
         self._catalog = catalog
         self._clock = clock or SystemClock()
@@ -103,7 +109,8 @@ class Tuned:
             del self._offered[name]
         adapt, point = self._catalog.adapt, self._catalog.point
         for model in models:
-            put = partial(adapt, model.base, model.name, model.path, owner=model.project)
+            path = str(self._home / model.path)
+            put = partial(adapt, model.base, model.name, path, owner=model.project)
             self._put(model.name, Offer(model.path), put)
         for one in aliases:
             offer = Offer(one.target, one.canary, one.share)

@@ -27,8 +27,10 @@ TOML = """
 train_python = "{python}"
 [models.tiny]
 engine = "llamacpp"
-file = "tiny.gguf"
-train_weights = "tiny"
+file = "smollm2-135m-instruct.q8_0.gguf"
+context = 512
+threads = 1
+train_weights = "{weights}"
 """
 WITHIN = 60.0
 
@@ -46,13 +48,13 @@ def stand_in(home: Path, seconds: float, behaviour: str = "well") -> Path:
 
 def prepare(home: Path, python: Path) -> str:
     """Makes what a trainer needs in its home; returns its settings."""
-    weights = home / "models" / "tiny"
-    weights.mkdir(parents=True)
+    weights = home / "weights"
+    weights.mkdir()
     (weights / "config.json").write_text(json.dumps(tiny()))
     (home / "datasets").mkdir()
     lines = [json.dumps(example(number)) for number in range(10)]
     (home / "datasets" / "a.jsonl").write_text("\n".join(lines))
-    return TOML.format(python=python)
+    return TOML.format(python=python, weights=weights)
 
 
 def example(number: int) -> dict[str, object]:

@@ -84,7 +84,7 @@ def unswept() -> None:
 
 async def serve(chosen: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises psycopg.Error and PoolTimeout without a database."""
-    shelf = Shelf(chosen.folder / "models")
+    shelf = Shelf(chosen.folder)
     publisher = Publisher(shelf)
     link = training.client(chosen.redis)
     home = chosen.folder / "training"

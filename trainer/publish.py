@@ -52,7 +52,10 @@ class Publisher:
         """Offers the model in the transaction that ends the job. Raises OSError and LostError."""
         job, owner = await self._about(book)
         name = naming.model(job.model, owner, job.suffix, job.id)
-        path, size = await asyncio.to_thread(self._shelf.put, folder / done.adapter, job.id)
+        gguf = None if done.adapter_gguf is None else folder / done.adapter_gguf
+        path, size = await asyncio.to_thread(
+            self._shelf.put, folder / done.adapter, job.id, gguf=gguf
+        )
         metrics = {**words.plain(done.metrics), "sha256": done.sha256, "steps": done.steps}
 
         async def publish(connection: Connection) -> None:

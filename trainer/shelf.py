@@ -1,4 +1,4 @@
-"""Where tuned models lie: folders of their own beneath <home>/models, each whole or not there."""
+"""Where tuned models lie: folders of their own beneath <home>, each whole or not there."""
 
 from __future__ import annotations
 
@@ -12,37 +12,44 @@ from trainer.naming import short
 FOLDER = "tuned"
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """Of an adapter as peft saves it."""
+GGUF = "adapter.gguf"
 
 
 class Shelf:
-    def __init__(self, models: Path) -> None:
-        self._models = models
+    def __init__(self, home: Path) -> None:
+        self._home = home
 
-    def put(self, adapter: Path, job: str, step: int | None = None) -> tuple[str, int]:
+    def put(
+        self, adapter: Path, job: str, step: int | None = None, gguf: Path | None = None
+    ) -> tuple[str, int]:
         """Copies an adapter's files; one that is there already stays as it is.
 
-        Returns its path relative to <home>/models, and its bytes. Raises OSError.
+        `gguf` is the same for llama.cpp. Returns the path relative to <home> that an engine
+        loads, and the bytes. Raises OSError.
         """
         name = short(job) if step is None else f"{short(job)}-step-{step}"
-        relative = f"{FOLDER}/{name}"
-        target = self._models / relative
+        target = self._home / FOLDER / name
         if not target.is_dir():
             part = target.with_name(f"{name}.part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            for file in FILES:
-                shutil.copyfile(adapter / file, part / file)
+            sources = {file: adapter / file for file in FILES}
+            if gguf is not None:
+                sources[GGUF] = gguf
+            for file, source in sources.items():
+                shutil.copyfile(source, part / file)
                 sync(part / file)
             sync(part)
             part.rename(target)
             sync(target.parent)
-        return relative, sum((target / file).stat().st_size for file in FILES)
+        size = sum(path.stat().st_size for path in target.iterdir())
+        return f"{FOLDER}/{name}" + (f"/{GGUF}" if gguf is not None else ""), size
 
     def remove(self, relative: str) -> None:
         """Idempotent; raises ValueError for a path elsewhere, and OSError."""
-        folder, _, name = relative.partition("/")
+        folder, _, name = relative.removesuffix(f"/{GGUF}").partition("/")
         if folder != FOLDER or not name or os.sep in name or name.startswith("."):
             raise ValueError(f"{relative!r} is no tuned model's folder")
-        target = self._models / relative
+        target = self._home / FOLDER / name
         if target.exists():
             shutil.rmtree(target)

@@ -117,7 +117,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class TunedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """An adapter that is a model; `path` is relative to <home>/models."""
+    """An adapter that is a model; `path` is relative to <home>."""
 
     name: str
     project: str

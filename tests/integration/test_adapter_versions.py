@@ -143,6 +143,39 @@ async def test_each_answer_is_from_exactly_one_version(hub: Hub, tmp_path: Path)
     assert versions == {"ft:m:me@1", "ft:m:me@2"}
 
 
+async def test_a_hundred_flips_of_an_alias(hub: Hub, tmp_path: Path) -> None:
+    """Between two tuned models, under load: no request fails, each answer is of one of them."""
+    models = ("ft:m:p::1", "ft:m:p::2")
+    whole = {}
+    for number, name in enumerate(models, 1):
+        hub.catalog.adapt("m", name, str(tmp_path / f"v{number}"), owner="p")
+        whole[f"{name}@1"] = await hub.say(name)
+    assert len(set(whole.values())) == 2
+    hub.catalog.point("mine", models[0])
+    wrong: list[str] = []
+    answered: asyncio.Queue[str] = asyncio.Queue()
+    flipping = True
+
+    async def ask() -> None:
+        while flipping:
+            adapter = hub.catalog.find("mine").adapter
+            assert adapter is not None
+            answer = await hub.say("mine")
+            if answer != whole[adapter.name]:
+                wrong.append(f"{adapter.name}: {answer}")
+            answered.put_nowait(adapter.name)
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    versions = set()
+    for flip in range(2 * FLIPS):
+        versions.add(await answered.get())
+        hub.catalog.point("mine", models[(flip + 1) % 2])
+    flipping = False
+    await asyncio.gather(*asking)
+    assert not wrong
+    assert versions == set(whole)
+
+
 async def test_a_new_version_under_load_and_what_it_leaves_behind(hub: Hub, tmp_path: Path) -> None:
     """Three versions where two fit: one goes that nobody uses, and its bytes with it."""
     before = hub.loop.residents["m"].reserved

@@ -47,7 +47,7 @@ async def test_a_job_becomes_a_model(quick: Trainer) -> None:
     assert [checkpoint.step for checkpoint in checkpoints] == [STEPS, 20, 15]
     assert {model.name for model in models} == {name, *(one.model for one in checkpoints)}
     for model in models:
-        weights = quick.home / "models" / model.path / "adapter_model.safetensors"
+        weights = quick.home / model.path / "adapter_model.safetensors"
         assert weights.read_bytes() == f"weights of {id_}".encode()
     messages = [event.message for event in await quick.events(id_)]
     assert messages[-2:] == [
@@ -63,7 +63,7 @@ async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:
     async with quick.pool.connection() as connection:
         (path,) = [m.path for m in await tuned_model.select(connection) if m.name == name]
         assert await tuned_model.delete(connection, name, "proj_default")
-    folder = quick.home / "models" / path
+    folder = quick.home / path
     await quick.until(id_, lambda _: not folder.exists())
     await quick.until(id_, lambda _: not (quick.home / "training" / id_).exists())
 

@@ -54,3 +54,14 @@ def test_what_was_half_copied_is_copied_anew(tmp_path: Path) -> None:
 def test_nothing_else_is_removed(tmp_path: Path, path: str) -> None:
     with pytest.raises(ValueError):
         Shelf(tmp_path).remove(path)
+
+
+def test_llama_cpp_is_given_its_own_form(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    gguf = tmp_path / "x.gguf"
+    gguf.write_bytes(b"gguf")
+    path, size = shelf.put(adapter(tmp_path / "one"), "job", gguf=gguf)
+    assert (tmp_path / path).read_bytes() == b"gguf"
+    assert size == len(FILES) + 4
+    shelf.remove(path)
+    assert list((tmp_path / "tuned").iterdir()) == []
