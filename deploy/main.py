@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deploy.model_options import add_models
 from deploy.options import add_accounts, add_usage
+from deploy.train_options import add_train
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -32,6 +33,7 @@ COMMANDS = {
     "usage": "what was used: report, receipt of a request, months that are kept, drop one",
     "files": "files of a project: list, upload, delete, content",
     "cache": "kept answers of the running hub: how many there are, purge",
+    "train": "fine-tune a model: create jobs, follow, pause and cancel them",
     "chat": "talk to a model in the terminal",
     "version": "print the version",
 }
@@ -46,6 +48,7 @@ MODULES = {
     "keys": "deploy.keys",
     "projects": "deploy.projects",
     "budgets": "deploy.budgets",
+    "train": "deploy.train",
     "cache": "deploy.cache",
     "files": "deploy.files",
     "usage": "deploy.usage",
@@ -69,6 +72,7 @@ def arguments() -> argparse.ArgumentParser:
     explain.add_argument("--last", type=int, default=20, help="how many (default: 20)")
     explain.add_argument("--admissions", action="store_true", help="admitted requests, too")
     add_accounts(parsers)
+    add_train(parsers["train"])
     add_usage(parsers["usage"])
     chat = parsers["chat"]
     chat.add_argument("--base-url", help="an OpenAI-compatible server (default: this hub)")

@@ -1,0 +1,165 @@
+"""`aihub train`: jobs of fine-tuning in the running hub, with their progress."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.admin import Admin, Fields, run, table, when
+from deploy.stream import ApiError
+from shared.settings import Settings
+
+LOOK_EVERY = 0.5
+LATEST = 100
+"""Events of one look."""
+WIDTH = 24
+ENDED = ("succeeded", "failed", "cancelled")
+JOBS = "/fine_tuning/jobs"
+
+
+def main(settings: Settings, options: argparse.Namespace) -> int:
+    """Exit status 1 when the hub refuses or does not answer, or a job that is watched fails."""
+    act = {
+        "create": create,
+        "list": show,
+        "watch": watch,
+        "cancel": move,
+        "pause": move,
+        "resume": move,
+        "loss": picture,
+    }[options.action]
+    return run(settings, options, lambda admin: act(admin, options), "")
+
+
+def create(admin: Admin, options: argparse.Namespace) -> None:
+    made = admin.send("POST", JOBS, asked(admin, options))
+    print(made["id"])
+    if not options.detach:
+        follow(admin, made["id"])
+
+
+def asked(admin: Admin, options: argparse.Namespace) -> Fields:
+    """The job's fields; its files are uploaded."""
+    chosen: Fields = {
+        "n_epochs": options.epochs,
+        "batch_size": options.batch,
+        "learning_rate_multiplier": options.rate,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    fields: Fields = {
+        "model": options.model,
+        "training_file": upload(admin, options.file),
+        "method": {"type": options.method, options.method: {"hyperparameters": given}},
+        "suffix": options.name,
+        "seed": options.seed,
+        "aihub": {"training_type": options.type, "prompts": options.prompt or []},
+    }
+    if options.validation is not None:
+        fields["validation_file"] = upload(admin, options.validation)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def upload(admin: Admin, name: str) -> str:
+    """The id of a file, once the hub has it."""
+    try:
+        found: str = admin.upload("/files", Path(name), purpose="fine-tune")["id"]
+    except OSError as error:
+        raise ApiError(f"{name} cannot be read: {error.strerror}") from error
+    return found
+
+
+def show(admin: Admin, options: argparse.Namespace) -> None:
+    rows = [
+        (
+            one["id"],
+            one["status"],
+            steps(one),
+            one["model"],
+            when(one["created_at"]),
+            one["fine_tuned_model"] or "-",
+        )
+        for one in admin.send("GET", f"{JOBS}?limit={options.last}")["data"]
+    ]
+    table(("id", "status", "step", "base", "since", "model"), rows)
+
+
+def steps(job: Fields) -> str:
+    told = job["aihub"]
+    return "-" if told["steps"] is None else f"{told['step']}/{told['steps']}"
+
+
+def watch(admin: Admin, options: argparse.Namespace) -> None:
+    follow(admin, options.job)
+
+
+def move(admin: Admin, options: argparse.Namespace) -> None:
+    job = admin.send("POST", f"{JOBS}/{quote(options.job)}/{options.action}")
+    print(f"{job['id']} is {job['status']}")
+
+
+def picture(admin: Admin, options: argparse.Namespace) -> None:
+    target = Path(options.to or f"{options.job}.svg")
+    drawn = admin.raw("GET", f"{JOBS}/{quote(options.job)}/loss.svg")
+    try:
+        target.write_bytes(drawn)
+    except OSError as error:
+        raise ApiError(f"{target} cannot be written: {error.strerror}") from error
+    print(target)
+
+
+def follow(admin: Admin, id_: str) -> None:
+    """Prints what happens until the job ends; raises ApiError if it fails."""
+    path = f"{JOBS}/{quote(id_)}"
+    last, bar = "", Bar()
+    while True:
+        # First the job: what it did before it ended is told then.
+        job = admin.send("GET", path)
+        newest = admin.send("GET", f"{path}/events?limit={LATEST}")["data"]
+        for event in reversed([each for each in newest if each["id"] > last]):
+            last = event["id"]
+            if event["type"] == "metrics" and "train_loss" in event["data"]:
+                bar.show(event["data"])
+            else:
+                bar.say(event["message"])
+        if job["status"] in ENDED:
+            break
+        time.sleep(LOOK_EVERY)
+    if job["status"] != "succeeded":
+        told = job["error"]["message"] if job["error"] else ""
+        raise ApiError(f"the job {job['status']}{': ' if told else ''}{told}")
+    print(job["fine_tuned_model"])
+
+
+class Bar:
+    """The last line of a terminal; elsewhere a line for each step."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._drawn = False
+
+    def show(self, step: Fields) -> None:
+        text = progress(step)
+        if self._live:
+            print(f"\r\x1b[K{text}", end="", flush=True)
+            self._drawn = True
+        else:
+            print(text, flush=True)
+
+    def say(self, text: str) -> None:
+        if self._drawn:
+            print()
+            self._drawn = False
+        print(text, flush=True)
+
+
+def progress(step: Fields) -> str:
+    """A step in one line."""
+    number, of = step["step"], step["total_steps"]
+    full = WIDTH * number // max(1, of)
+    bar = "#" * full + "." * (WIDTH - full)
+    words = [f"[{bar}] step {number}/{of}", f"loss {step['train_loss']:.4f}"]
+    words += [f"{step['tokens_per_second']:.0f} tokens/s", f"{step['eta_seconds']:.0f} s left"]
+    return ", ".join(words)
