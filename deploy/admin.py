@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -31,13 +30,6 @@ class Admin:
             return msgspec.json.decode(self._client.send(method, path, body), type=Fields)
         except msgspec.DecodeError as error:
             raise ApiError(f"{self._client.base_url} answers with no JSON: {error}") from error
-
-    def raw(self, method: str, path: str) -> bytes:
-        return self._client.send(method, path)
-
-    def upload(self, path: str, file: Path, **fields: str) -> Fields:
-        """Sends a file with other fields of a form; raises OSError where it cannot be read."""
-        return msgspec.json.decode(self._client.upload(path, file, fields), type=Fields)
 
     def listed(self, path: str, **query: str | None) -> Iterator[Fields]:
         """All pages."""

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import ssl
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +15,6 @@ import msgspec
 CONNECT_TIMEOUT = 600.0
 """A request may wait in a queue that long."""
 LARGEST_REPLY = 16 * 1024 * 1024
-PIECE = 256 * 1024
 
 
 Headers = Mapping[str, str]
@@ -121,39 +116,6 @@ class Client:
             raise self._lost(error) from error
         finally:
             connection.close()
-
-    def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> bytes:
-        """The reply to a form with a file, read as it is sent; raises ApiError and OSError."""
-        edge = secrets.token_hex(16)
-        parts = [
-            f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-            for name, value in fields.items()
-        ]
-        named = file.name.replace("\\", "_").replace('"', "_")
-        parts.append(
-            f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{named}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        head, tail = "".join(parts).encode(), f"\r\n--{edge}--\r\n".encode()
-        headers = {
-            **self._headers,
-            "Content-Type": f"multipart/form-data; boundary={edge}",
-            "Content-Length": str(len(head) + file.stat().st_size + len(tail)),
-        }
-        connection = self._connect()
-        try:
-            with file.open("rb") as content:
-                pieces = chain((head,), iter(partial(content.read, PIECE), b""), (tail,))
-                connection.request("POST", self._parts.path + path, pieces, headers)
-            reply = connection.getresponse()
-            body = reply.read(LARGEST_REPLY)
-        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
-            raise self._lost(error) from error
-        finally:
-            connection.close()
-        if reply.status >= 300:
-            raise ApiError(explain(reply.status, body))
-        return body
 
     def chat(self, model: str, messages: list[dict[str, str]]) -> Generator[str, None, None]:
         """The answer piece by piece; raises ApiError. Closing the iterator cancels the answer."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.admin import Admin, Fields, run, table, when
-from deploy.stream import ApiError
+from deploy.admin import Admin, Fields, reach, table, when
+from deploy.sending import Sender
+from deploy.stream import ApiError, Client
 from shared.settings import Settings
 
 LOOK_EVERY = 0.5
@@ -31,17 +33,18 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
         "resume": move,
         "loss": picture,
     }[options.action]
-    return run(settings, options, lambda admin: act(admin, options), "")
+    return reach(settings, options, lambda client: act(client, options), below="")
 
 
-def create(admin: Admin, options: argparse.Namespace) -> None:
-    made = admin.send("POST", JOBS, asked(admin, options))
+def create(client: Client, options: argparse.Namespace) -> None:
+    admin = Admin(client)
+    made = admin.send("POST", JOBS, asked(client, options))
     print(made["id"])
     if not options.detach:
         follow(admin, made["id"])
 
 
-def asked(admin: Admin, options: argparse.Namespace) -> Fields:
+def asked(client: Client, options: argparse.Namespace) -> Fields:
     """The job's fields; its files are uploaded."""
     chosen: Fields = {
         "n_epochs": options.epochs,
@@ -51,27 +54,30 @@ def asked(admin: Admin, options: argparse.Namespace) -> Fields:
     given = {name: value for name, value in chosen.items() if value is not None}
     fields: Fields = {
         "model": options.model,
-        "training_file": upload(admin, options.file),
+        "training_file": upload(client, options.file),
         "method": {"type": options.method, options.method: {"hyperparameters": given}},
         "suffix": options.name,
         "seed": options.seed,
         "aihub": {"training_type": options.type, "prompts": options.prompt or []},
     }
     if options.validation is not None:
-        fields["validation_file"] = upload(admin, options.validation)
+        fields["validation_file"] = upload(client, options.validation)
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def upload(admin: Admin, name: str) -> str:
+def upload(client: Client, name: str) -> str:
     """The id of a file, once the hub has it."""
+    path = Path(name)
     try:
-        found: str = admin.upload("/files", Path(name), purpose="fine-tune")["id"]
+        with path.open("rb") as source:
+            size = os.fstat(source.fileno()).st_size
+            return Sender(client, path.name, source).send(size, "fine-tune", None)
     except OSError as error:
         raise ApiError(f"{name} cannot be read: {error.strerror}") from error
-    return found
 
 
-def show(admin: Admin, options: argparse.Namespace) -> None:
+def show(client: Client, options: argparse.Namespace) -> None:
+    admin = Admin(client)
     rows = [
         (
             one["id"],
@@ -91,18 +97,18 @@ def steps(job: Fields) -> str:
     return "-" if told["steps"] is None else f"{told['step']}/{told['steps']}"
 
 
-def watch(admin: Admin, options: argparse.Namespace) -> None:
-    follow(admin, options.job)
+def watch(client: Client, options: argparse.Namespace) -> None:
+    follow(Admin(client), options.job)
 
 
-def move(admin: Admin, options: argparse.Namespace) -> None:
-    job = admin.send("POST", f"{JOBS}/{quote(options.job)}/{options.action}")
+def move(client: Client, options: argparse.Namespace) -> None:
+    job = Admin(client).send("POST", f"{JOBS}/{quote(options.job)}/{options.action}")
     print(f"{job['id']} is {job['status']}")
 
 
-def picture(admin: Admin, options: argparse.Namespace) -> None:
+def picture(client: Client, options: argparse.Namespace) -> None:
     target = Path(options.to or f"{options.job}.svg")
-    drawn = admin.raw("GET", f"{JOBS}/{quote(options.job)}/loss.svg")
+    drawn = client.send("GET", f"{JOBS}/{quote(options.job)}/loss.svg")
     try:
         target.write_bytes(drawn)
     except OSError as error:
