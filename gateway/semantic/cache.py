@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from gateway.semantic.guard import admits
 from shared import log
+from shared.clock import Clock, SystemClock
 from shared.db import Pool
 from shared.store import semantic
 from shared.store.semantic import Neighbour, Question, Room
@@ -23,6 +25,9 @@ TRIM_EVERY = 32
 """Answers a process keeps between two looks at the room of the project it keeps one for."""
 WITHIN = 1.0
 """Seconds a request waits for the database before it counts as a miss."""
+OFF_SECONDS = 10.0
+"""So long after a look no other is taken whether a cache that was turned off is on again."""
+MOST_OFF = 4096
 AWAY = (psycopg.Error, PoolTimeout, TooManyRequests, OSError)
 
 logger = log.get("semantic")
@@ -39,15 +44,22 @@ class Looked(NamedTuple):
 class SemanticCache:
     """One per gateway process; what it knows is in PostgreSQL."""
 
-    def __init__(self, pool: Callable[[], Pool | None], room: Room = ROOM) -> None:
+    def __init__(
+        self, pool: Callable[[], Pool | None], room: Room = ROOM, clock: Clock | None = None
+    ) -> None:
         self._pool = pool
         self._room = room
+        self._clock = clock or SystemClock()
         self._kept = 0
+        self._off_until: OrderedDict[str, float] = OrderedDict()
+        """Projects whose cache a check turned off, and until when that is believed."""
 
     async def look(self, question: Question, settings: Settings, embed: Embed) -> Looked:
         """The nearest kept question that asks for the same. Never raises for the database."""
         pool = self._pool()
         if pool is None or not settings.enabled:
+            return Looked(None, None)
+        if self._off_until.get(question.project, 0.0) > self._clock.now():
             return Looked(None, None)
         embedding = await embed(question.text)
         if embedding is None:
@@ -58,10 +70,23 @@ class SemanticCache:
                 found = first_admitted(question, near)
                 if found is not None:
                     await semantic.count_hit(pool, question.project, found.id)
+                elif not near:
+                    await self._notice_off(pool, question.project)
         except AWAY as error:
             logger.warning("cannot look", error=str(error))
             return Looked(None, embedding)
         return Looked(found, embedding)
+
+    async def _notice_off(self, pool: Pool, project: str) -> None:
+        """A cache that a check turned off finds nothing, and needs no embeddings for that."""
+        async with pool.connection() as connection:
+            trial = await semantic.find_trial(connection, project)
+        if trial.off_since is None:
+            self._off_until.pop(project, None)
+            return
+        self._off_until[project] = self._clock.now() + OFF_SECONDS
+        if len(self._off_until) > MOST_OFF:
+            self._off_until.popitem(last=False)
 
     async def keep(
         self, question: Question, embedding: Sequence[float] | None, answer: bytes

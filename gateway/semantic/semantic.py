@@ -96,10 +96,9 @@ class Semantic:
         if question is None:
             return None
         embed = partial(self._embedder.embed, embedder, account=account, service=service)
-        began = await self._purges.now()
         found, embedding = await self._cache.look(question, settings, embed)
         if found is None:
-            return Miss(question, embedding, began)
+            return Miss(question, embedding, await self._purges.now())
         return Hit(question, found.id, found.question, found.answer, found.similarity)
 
     async def keep(self, miss: Miss, answer: bytes) -> bool:

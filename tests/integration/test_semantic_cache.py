@@ -15,7 +15,7 @@ import pytest
 from gateway.cache.responses import Responses
 from gateway.dispatch import Dispatch
 from gateway.semantic import shadow
-from gateway.semantic.cache import LARGEST_ANSWER, SemanticCache
+from gateway.semantic.cache import LARGEST_ANSWER, OFF_SECONDS, SemanticCache
 from gateway.semantic.embedding import Embedder, cosine
 from gateway.semantic.judge import Outcome
 from gateway.semantic.semantic import Hit, Miss, Semantic
@@ -30,6 +30,7 @@ from shared.wire.account import Account, CacheSettings
 from shared.wire.account import SemanticCache as Chosen
 from tests.contract.client import Client
 from tests.hub import Hub
+from tests.unit.gateway.test_auth import ManualClock
 
 PROJECT = "proj_default"
 ON = Chosen(enabled=True)
@@ -177,7 +178,8 @@ async def checked(pool: Pool, chance: float = 0.0) -> AsyncIterator[Shadow]:
 
 
 async def test_checks_are_counted_and_a_wrong_hit_turns_the_cache_off(pool: Pool) -> None:
-    cache = SemanticCache(lambda: pool)
+    clock = ManualClock()
+    cache = SemanticCache(lambda: pool, clock=clock)
     await cache.keep(ask("Why?"), at(0), b"because")
     found = (await cache.look(ask("Why?"), ON, embedding(0))).found
     assert found is not None
@@ -198,6 +200,8 @@ async def test_checks_are_counted_and_a_wrong_hit_turns_the_cache_off(pool: Pool
     assert status.trial.off_reason is not None
     assert "1 of 2 checked hits were wrong" in status.trial.off_reason
     assert [(row.target, row.actor_key) for row in rows] == [(PROJECT, shadow.WATCHMAN)]
+    assert await cache.look(ask("Why?"), ON, embedding(0)) == (None, None)
+    clock.seconds += OFF_SECONDS
     assert await find(cache, ask("Why?")) == b"because"
 
 
