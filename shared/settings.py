@@ -87,7 +87,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     absolute or relative to <home>/models. A new version has a new path."""
     train_weights: str | None = None
     """A Hugging Face folder of the same model, absolute or a name in <home>/models: adapters are
-    trained on it. vllm, transformers: by default their own weights."""
+    trained on it. By default their own weights for vllm and transformers, and for llamacpp a folder
+    that the trainer makes of the file."""
     loaded_adapters: int = 16
     """Adapters its engine has loaded at once; others are loaded when they are asked for."""
     aliases: tuple[str, ...] = ()

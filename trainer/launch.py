@@ -43,3 +43,8 @@ def survey(python: str) -> list[str]:
 def merge(kind: str, adapter: Path, base: Path, target: Path) -> list[str]:
     """One of merging.KINDS; needs no torch, so it runs in the hub's own environment."""
     return [sys.executable, "-m", "trainer.merging", kind, str(adapter), str(base), str(target)]
+
+
+def unpack(python: str) -> list[str]:
+    """Reads a survey.Unpack, answers survey.Unpacked once the folder is there."""
+    return [python, "-I", str(ENTRY), "unpack", str(os.getpid())]

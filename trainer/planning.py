@@ -17,15 +17,18 @@ from shared.wire.training import Job
 from trainer import launch
 from trainer.estimate import Estimate, Peaks, asked, estimate
 from trainer.files import Data, InvalidDataError, failed
-from trainer.plan import Hyperparameters, Plan
+from trainer.plan import Dtype, Hyperparameters, Plan
 from trainer.process import answer
 from trainer.recipe import Reason, Recipe, Site, Wishes, candidates, recipe
-from trainer.survey import Question, Survey, base_of, data_of
+from trainer.survey import Question, Survey, Unpack, Unpacked, base_of, data_of
 
 SURVEY_WITHIN = 3600.0
+UNPACK_WITHIN = 3600.0
 DRY_WITHIN = 900.0
 """Seconds for a question to a child."""
 
+BASES = "bases"
+"""Beneath the home: folders made of GGUF files."""
 T = TypeVar("T")
 logger = log.get("planning")
 
@@ -75,7 +78,7 @@ class Planner:
         model = self._settings.models.get(job.model)
         if model is None:
             raise UntrainableError(f"The model {job.model!r} is not in the trainer's settings.")
-        base = self._weights(job.model, model)
+        base = await self._weights(job.model, model)
         try:
             facts = await asyncio.to_thread(base_of, base)
         except WeightsError as error:
@@ -115,14 +118,37 @@ class Planner:
             threads=max(1, (os.cpu_count() or 1) - 1),
         )
 
-    def _weights(self, name: str, model: Model) -> Path:
+    async def _weights(self, name: str, model: Model) -> Path:
+        """The folder that the settings name; of a GGUF file alone one that is made once."""
         named = model.train_weights or model.weights
+        if named is None and model.file is not None:
+            return await self._unpack(name, self._inside(model.file))
         if named is None:
             raise UntrainableError(f"The settings of {name!r} name no weights to train on.")
-        path = self._settings.folder / "models" / Path(named).expanduser()
-        if not (path / "config.json").is_file():
+        path = self._inside(named)
+        if not await asyncio.to_thread((path / "config.json").is_file):
             raise UntrainableError(f"The weights to train {name!r} on are not at {path.name}.")
         return path
+
+    def _inside(self, named: str) -> Path:
+        """A path that is absolute or relative to <home>/models."""
+        return self._settings.folder / "models" / Path(named).expanduser()
+
+    async def _unpack(self, name: str, file: Path) -> Path:
+        try:
+            stat = await asyncio.to_thread(file.stat)
+        except OSError as error:
+            raise UntrainableError(f"The file of {name!r} cannot be read: {error}") from error
+        folder = self._settings.folder / BASES / f"{file.stem}-{stat.st_size}-{stat.st_mtime_ns}"
+        if await asyncio.to_thread(folder.is_dir):
+            return folder
+        logger.info("unpacking", model=name, folder=folder.name)
+        await asyncio.to_thread(folder.parent.mkdir, exist_ok=True)
+        dtype: Dtype = "float32" if self._device == "cpu" else "bfloat16"
+        question = Unpack(file=str(file), folder=str(folder), dtype=dtype)
+        argv = launch.unpack(self._settings.train_python or "")
+        await self._ask(argv, msgspec.json.encode(question), Unpacked, UNPACK_WITHIN)
+        return folder
 
     async def _survey(self, base: Path, file: Path, job: Job, longest: int, param: str) -> Survey:
         question = Question(base=str(base), file=str(file), method=job.method, max_length=longest)

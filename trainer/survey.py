@@ -10,7 +10,7 @@ import msgspec
 from shared.estimate import FLOATS
 from shared.weights import WeightsError, read
 from trainer.dataset import Finding
-from trainer.plan import Method
+from trainer.plan import Dtype, Method
 from trainer.recipe import Base, Data
 
 FINE = 1 << 14
@@ -46,6 +46,18 @@ class Survey(msgspec.Struct, kw_only=True):
     findings: list[Finding] = []
     """Lines that the base's chat template does not take, the first of them."""
     errors: int = 0
+
+
+class Unpack(msgspec.Struct, frozen=True, kw_only=True):
+    """A GGUF file that is to be unpacked into a Hugging Face folder, asked of the child."""
+
+    file: str
+    folder: str
+    dtype: Dtype
+
+
+class Unpacked(msgspec.Struct, frozen=True):
+    bytes: int
 
 
 def bucket(length: int) -> int:

@@ -26,8 +26,7 @@ engine = "llamacpp"
 file = "tiny.gguf"
 train_weights = "tiny"
 [models.fixed]
-engine = "llamacpp"
-file = "fixed.gguf"
+engine = "ollama"
 """
 LINE = json.dumps({"messages": [{"role": "user", "content": "a"}]}) + "\n"
 

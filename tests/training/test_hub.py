@@ -15,7 +15,7 @@ from openai.types.fine_tuning import FineTuningJob
 from tests.hub import Hub, running_hub
 from tests.vllm import place
 
-WITHIN = 240.0
+WITHIN = 280.0
 QUESTION = "What lives in box 3?"
 
 
@@ -62,6 +62,46 @@ def say(sdk: OpenAI, model: str) -> str:
     )
     assert reply.model == model
     return reply.choices[0].message.content or ""
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Hub]:
+    """What everybody starts with: a GGUF file in llama.cpp."""
+    toml = f'''
+train_python = "{place.python()}"
+[models.chat]
+engine = "llamacpp"
+file = "smollm2-135m-instruct.q8_0.gguf"
+context = 512
+threads = 1
+'''
+    with running_hub(toml) as hub:
+        yield hub
+
+
+def test_the_embedded_model_is_tuned_and_served_by_llama_cpp(
+    embedded: Hub, birds: list[dict[str, object]]
+) -> None:
+    with OpenAI(base_url=embedded.base_url, api_key=embedded.key, max_retries=0) as sdk:
+        made = sdk.fine_tuning.jobs.create(
+            model="chat",
+            training_file=upload(sdk, birds),
+            method={
+                "type": "supervised",
+                "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 12}},
+            },
+            seed=3,
+            extra_body={"aihub": {"prompts": [QUESTION], "learning_rate": 0.004}},
+        )
+        before = say(sdk, "chat")
+        job = until_ended(sdk, made.id)
+        ended = time.monotonic()
+        assert job.status == "succeeded", job.error
+        assert job.fine_tuned_model is not None
+        answer = say(sdk, job.fine_tuned_model)
+        print(f"from the end of the job to its first answer: {time.monotonic() - ended:.2f} s")
+        assert answer != before == say(sdk, "chat")
+    assert list((embedded.home / "tuned").glob("*/adapter.gguf"))
 
 
 def test_a_file_becomes_a_model_that_answers(sdk: OpenAI, birds: list[dict[str, object]]) -> None:

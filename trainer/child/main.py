@@ -20,7 +20,7 @@ from trainer.estimate import DryRun
 from trainer.example import Unusable
 from trainer.plan import BROKEN, FINISHED, UNREADABLE, Plan
 from trainer.report import Broken, Phase
-from trainer.survey import Question
+from trainer.survey import Question, Unpack
 
 NO_MEMORY = ("not enough memory", "can't allocate memory")
 """What torch says on a CPU."""
@@ -37,9 +37,13 @@ def main(argv: list[str]) -> int:
         case ["survey", parent]:
             die_with_parent(int(parent))
             return answered(surveyed)
+        case ["unpack", parent]:
+            die_with_parent(int(parent))
+            return answered(unpacked)
         case _:
             print(
-                "usage: bootstrap.py train FOLDER PARENT | dry PARENT | survey PARENT",
+                "usage: bootstrap.py train FOLDER PARENT | dry PARENT | survey PARENT"
+                " | unpack PARENT",
                 file=sys.stderr,
             )
             return UNREADABLE
@@ -110,6 +114,12 @@ def surveyed(asked: bytes) -> msgspec.Struct:
     from trainer.child.surveying import survey
 
     return survey(msgspec.json.decode(asked, type=Question))
+
+
+def unpacked(asked: bytes) -> msgspec.Struct:
+    from trainer.child.unpacking import unpack
+
+    return unpack(msgspec.json.decode(asked, type=Unpack))
 
 
 def first_line(error: BaseException) -> str:

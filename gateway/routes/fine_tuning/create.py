@@ -121,8 +121,7 @@ def check_model(name: str, account: Account, catalog: Catalog, settings: Setting
         )
     if not trainable(entry.model):
         raise UnsupportedValue(
-            f"{name!r} cannot be fine-tuned: the settings name no folder with its weights for"
-            " training (train_weights).",
+            f"{name!r} cannot be fine-tuned: it is no chat model whose weights are here.",
             param="model",
         )
 
@@ -132,6 +131,7 @@ def trainable(model: Model) -> bool:
     return model.kind == "chat" and (
         model.train_weights is not None
         or (model.engine in ("vllm", "transformers") and model.weights is not None)
+        or model.engine == "llamacpp"
     )
 
 
