@@ -21,7 +21,7 @@ from trainer import manifest
 from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
 from trainer.plan import FINISHED, YIELDED, Plan
-from trainer.report import Checkpoint, Done, Metrics, Phase, Started, Step, Yielded
+from trainer.report import Checkpoint, Done, Held, Metrics, Phase, Started, Step, Yielded
 from trainer.survey import Survey
 
 STEPS = 24
@@ -60,7 +60,9 @@ class Child:
             time.sleep(self.seconds)
             self.wire.say(self.told(step))
             if self.wire.held:
+                self.wire.say(Held(step=step, held=True))
                 self.wire.wait_while_held()
+                self.wire.say(Held(step=step, held=False))
             reason = self.wire.reason
             if reason is not None and self.behaviour != "deaf":
                 where = self.save(step)

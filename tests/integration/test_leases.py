@@ -12,7 +12,7 @@ import pytest
 from shared.wire.training import Job
 from tests import native
 from tests.fakes.training_child import STEPS
-from tests.lanes import Hub, assert_whole, eventually, rest, running
+from tests.lanes import Hub, assert_whole, eventually, rest, running, some
 from tests.native import Upstream
 from tests.trainers import Trainer, running_trainer
 from worker.lane import Lane
@@ -108,3 +108,26 @@ async def test_a_dead_trainers_room_is_free_again(hub: Hub, trainer: Trainer) ->
     await eventually(lambda: not rooms(lane), within=30)
     assert lane._loop.ledger.snapshot().quarantines == ()
     assert_whole(await rest(await hub.ask(20)), 20)
+
+
+async def test_it_stands_still_while_requests_are_served(
+    valkey_url: str, upstream: Upstream, home: Path, database_url: str
+) -> None:
+    """Room for all: nobody has to go, but the requests have the processors."""
+    async with (
+        running(valkey_url, upstream, size=10 << 20) as hub,
+        running_trainer(home, database_url, valkey_url, 0.06) as trainer,
+    ):
+        id_ = await trainer.create()
+        await trainer.until(id_, lambda job: job.step >= 2)
+        reply = await hub.ask(600)
+        await some(reply, 300)
+        before = (await trainer.job(id_)).step
+        await some(reply, 200)
+        assert (await trainer.job(id_)).step == before < STEPS
+        assert await rest(reply)
+        assert (await trainer.until(id_, over)).status == "succeeded"
+        (lane,) = hub.lanes
+        assert {"m", "e"} <= hub.ready()
+        assert not any(event.message.startswith("Made room") for event in await trainer.events(id_))
+        await eventually(lambda: not rooms(lane), within=30)
