@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 import hiredis
 import msgspec
 import psycopg
-from psycopg.errors import LockNotAvailable
 
 from shared import keys, log
 from shared.clock import Clock
@@ -74,10 +73,7 @@ class Writer:
         while True:
             if self._clock.now() - tidied >= HOUR:
                 tidied = self._clock.now()
-                try:
-                    await self._tidy(connection)
-                except LockNotAvailable as error:
-                    logger.warning("months are not tidied now", error=str(error))
+                await self.tidy(connection)
             found = await self.batch(connection)
             if not found and self._clock.now() - touched >= TOUCH:
                 await usage.touch(connection)
@@ -117,8 +113,20 @@ class Writer:
             await self._store(connection, events[:middle])
             await self._store(connection, events[middle:])
 
+    async def tidy(self, connection: Connection) -> None:
+        """Makes the months to come and drops those that are over long enough.
+
+        What cannot be done now is tried again in an hour: without its month a line is written to
+        the default partition.
+        """
+        try:
+            await self._tidy(connection)
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            logger.error("months are not tidied", error=str(error))
+
     async def _tidy(self, connection: Connection) -> None:
-        """Makes the months to come and drops those that are over long enough."""
         today = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC).date()
         for month in await usage.make_months(connection, today):
             logger.info("month made", month=f"{month:%Y-%m}")

@@ -140,3 +140,20 @@ class GoesOn:
         none, counted = await ask(base, messages=TELL, max_tokens=0)
         assert (none.raw, none.reasons) == ("", ["length"])
         assert (counted.prompt, counted.completion) == (usage.prompt, 0)
+
+
+class Counts:
+    """What it has used, at any moment: who leaves in the middle pays for it."""
+
+    async def test_tokens_are_told_as_they_come(self, base: Generator) -> None:
+        whole, usage = await ask(base, max_tokens=12)
+        completions = [told.completion for told in whole.counts]
+        assert completions == sorted(completions)
+        assert len(set(completions)) > 6
+        assert {told.prompt for told in whole.counts} == {usage.prompt}
+        assert whole.counts[-1].completion == usage.completion == 12
+        at = len("".join(whole.texts[:6]))
+        rest, counted = await ask(base, max_tokens=12, resume=whole.content[:at])
+        assert rest.counts[0].completion > 4
+        assert rest.counts[-1].completion == counted.completion == 12
+        assert {told.prompt for told in rest.counts} == {usage.prompt}

@@ -153,6 +153,34 @@ async def test_a_month_far_ahead_stays_astray(ledger: Connection) -> None:
     assert await count(ledger, "usage_event_default") == 1
 
 
+async def test_lines_are_written_while_months_cannot_be_made(
+    database_url: str, ledger: Connection, writer: Writer, link: Link
+) -> None:
+    await ledger.execute("SET lock_timeout = '100ms'")
+    async with usage.connect(database_url) as other, other.transaction():
+        await other.execute("LOCK TABLE ONLY usage_event IN SHARE UPDATE EXCLUSIVE MODE")
+        with capture_logs() as said:
+            await writer.tidy(ledger)
+        assert [line["event"] for line in said] == ["months are not tidied"]
+        await queue.record(link, [encode(event())])
+        assert await writer.batch(ledger) == 1
+    await writer.tidy(ledger)
+    assert await count(ledger, "usage_event_default") == 0
+    assert len(await usage.months(ledger)) == usage.AHEAD + 1
+
+
+async def test_old_months_go_when_the_settings_say_so(
+    database_url: str, ledger: Connection, link: Link
+) -> None:
+    old = [usage.later(TODAY, -months) for months in (1, 2, 3)]
+    await usage.write(ledger, [at(day, f"req_{number}") for number, day in enumerate(old)])
+    writer = Writer(database_url, link, 2, SystemClock())
+    await writer.tidy(ledger)
+    kept = [month.first for month in await usage.months(ledger)]
+    assert kept == [usage.later(TODAY, months) for months in (-2, -1, 0, 1, 2)]
+    assert await count(ledger) == 2
+
+
 async def test_dropping_a_month_frees_its_bytes(ledger: Connection) -> None:
     old = usage.later(TODAY, -1)
     await usage.write(ledger, [at(TODAY)])

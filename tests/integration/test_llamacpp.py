@@ -27,7 +27,7 @@ from shared.settings import DEFAULT_MODELS, Model, Settings
 from shared.wire.event import Usage
 from tests import models
 from tests.asking import TOOLS, Watched, ask, generation
-from tests.engine_claims import Answers, GoesOn
+from tests.engine_claims import Answers, Counts, GoesOn
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp import LlamaCpp
 from worker.engines.registry import build
@@ -73,6 +73,10 @@ def base(chat: LlamaCpp) -> LlamaCpp:
 
 
 class TestAnswers(Answers):
+    pass
+
+
+class TestCounts(Counts):
     pass
 
 

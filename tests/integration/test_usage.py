@@ -328,3 +328,15 @@ def test_months(admin: Caller) -> None:
     assert len(months) >= 3
     for month, status in ((this, 400), (months[-1]["id"], 400), ("1999-01", 404), ("x", 404)):
         assert admin.send("DELETE", f"/api/v1/admin/usage/months/{month}").status == status
+
+
+def test_what_waits_is_in_the_metrics(hub: Hub, caller: Caller, admin: Caller) -> None:
+    caller.receipt(ask(caller, hub).headers["x-request-id"])
+    text = admin.get("/metrics").text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
+    assert figures["aihub_usage_writer"] == "1"
+    assert float(figures["aihub_usage_written_total"]) > 0
+    for why in ("stream_full", "gateway_full", "unwritable"):
+        assert figures[f'aihub_usage_lost_total{{why="{why}"}}'] == "0"
+    for name in ("waiting_events", "oldest_seconds", "unsent_events"):
+        assert f"aihub_usage_{name}" in figures

@@ -15,7 +15,7 @@ from shared.errors import (
     UnsupportedValue,
 )
 from tests.asking import Watched, ask, generation
-from tests.engine_claims import Answers, GoesOn
+from tests.engine_claims import Answers, Counts, GoesOn
 from tests.transformers.conftest import CONTEXT
 from worker.engines.transformers import Transformers
 
@@ -25,6 +25,10 @@ PROMPTS = ["Once upon a", "The capital of France is", "One, two, three,", "Water
 
 
 class TestAnswers(Answers):
+    pass
+
+
+class TestCounts(Counts):
     pass
 
 

@@ -20,7 +20,7 @@ from shared.errors import (
 )
 from tests import adapters
 from tests.asking import FORM, WEATHER, Watched, ask, generation
-from tests.engine_claims import Answers, GoesOn
+from tests.engine_claims import Answers, Counts, GoesOn
 from tests.vllm.conftest import CONTEXT, engine
 from worker.engines.base import EngineLost
 from worker.engines.group import members
@@ -35,6 +35,10 @@ def base(vllm: Vllm) -> Vllm:
 
 
 class TestAnswers(Answers):
+    pass
+
+
+class TestCounts(Counts):
     pass
 
 
