@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from decimal import Decimal
 
 from deploy.admin import Admin, Fields, run, table
@@ -38,12 +39,19 @@ def show(admin: Admin, options: argparse.Namespace) -> None:
             one["id"],
             f"{one['owner']} {names.get(one['owner_id'], one['owner_id'])}",
             one["period"],
-            "-" if one["tokens"] is None else str(one["tokens"]),
-            "-" if one["micros"] is None else money(one["micros"]),
+            *amounts(one, "tokens", str),
+            *amounts(one, "micros", money),
         )
         for one in admin.listed("/budgets", **owner(admin, options))
     ]
-    table(("id", "of", "period", "tokens", "money"), rows)
+    table(("id", "of", "period", "tokens", "spent", "held", "money", "spent", "held"), rows)
+
+
+def amounts(one: Fields, kind: str, written: Callable[[int], str]) -> tuple[str, str, str]:
+    """The limit, and what is spent and held in this period."""
+    use = one["use"]
+    limit = "-" if one[kind] is None else written(one[kind])
+    return limit, written(use[kind]), written(use[f"{kind}_held"])
 
 
 def put(admin: Admin, options: argparse.Namespace) -> None:

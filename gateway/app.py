@@ -22,6 +22,7 @@ from gateway.dispatch import Dispatch
 from gateway.front import Front
 from gateway.pipeline import Pipeline
 from gateway.routes.admin import table
+from gateway.routes.admin.budgets import BudgetReading
 from gateway.routes.admin.desk import Desk, announce
 from gateway.routes.admission import Admission
 from gateway.routes.chat import ChatRoute
@@ -42,6 +43,7 @@ from gateway.session import Sessions
 from gateway.tuned import Tuned
 from shared import db, log, settings
 from shared.catalog import Catalog
+from shared.clock import SystemClock
 from shared.settings import Settings
 from shared.store import api_key
 from shared.wire.account import Account
@@ -97,6 +99,7 @@ class Gateway:
         generation = Generation(self._settings, admission, self.dispatch, self.counts, memory)
         health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
         caches = Caches(self.responses, self._catalog)
+        reading = BudgetReading(self.dispatch.spending, SystemClock())
         desk = Desk(self._database, partial(announce, self.sessions.client))
         tuning = FineTuningRoutes(self._settings, self._catalog, desk, self._database, self.tuned)
         session = SessionRoute(front, self.keyring, self.sessions, desk)
@@ -137,7 +140,7 @@ class Gateway:
                 is_mount=True,
             ),
             *ResidencyRoutes(self._settings, self._catalog, self.dispatch, desk).routes(front),
-            *table.routes(front, desk, self._catalog, caches),
+            *table.routes(front, desk, self._catalog, caches, reading),
             *self.shelf.routes(front),
             *tuning.routes(front),
         ]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import hiredis
 import msgspec
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from shared import holds, keys, log
-from shared.db import Pool
+from shared.db import Connection, Pool
 from shared.errors import Unavailable
-from shared.resp import Link
+from shared.holds import Counted
+from shared.resp import Link, Lost
 from shared.store import budget as store
 from shared.wire.account import Budget
 from shared.wire.usage import UsageEvent, decode
@@ -63,12 +65,30 @@ class Spending:
             opened = await holds.open_counter(self._link, draw)
             if opened.known:
                 return
-            coming = [event async for event in self._coming() if belongs(event, budget, span)]
-            spent = await store.spent(self._pool(), budget, span.from_ms, span.until_ms, coming)
+            async with self._pool().connection() as connection:
+                spent = await self._spent(connection, budget, span)
             if await holds.fill_counter(self._link, draw, opened, spent.tokens, spent.micros):
                 logger.info("counted", budget=budget.id, period=span.name, **spent._asdict())
                 return
         raise Unavailable("What is left of a budget cannot be found out now.", retry_after=1)
+
+    async def read(self, connection: Connection, budget: Budget, ts_ms: int) -> Counted:
+        """How a budget stands; what Redis does not know is looked up, for the reader alone.
+
+        Raises Unavailable without Redis.
+        """
+        try:
+            (found,) = await holds.read_counters(self._link, [holds.draw(budget, ts_ms).counter])
+            if found is not None:
+                return found
+            spent = await self._spent(connection, budget, holds.span(budget.period, ts_ms))
+        except (Lost, hiredis.HiredisError) as error:
+            raise Unavailable(f"Budgets cannot be read: {error}", retry_after=2) from error
+        return Counted(spent.tokens, spent.micros, 0, 0)
+
+    async def _spent(self, connection: Connection, budget: Budget, span: holds.Span) -> store.Spent:
+        coming = [event async for event in self._coming() if belongs(event, budget, span)]
+        return await store.spent(connection, budget, span.from_ms, span.until_ms, coming)
 
     async def _coming(self) -> AsyncIterator[UsageEvent]:
         """The events that the ledger may not have yet.

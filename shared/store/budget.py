@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.db import Connection, Pool, queries
+from shared.db import Connection, queries
 from shared.store.window import ONE, Window, columns, locked, rows
 from shared.wire.account import Budget
 from shared.wire.admin import BudgetCreate, BudgetObject
@@ -59,7 +59,11 @@ async def select(
 
 
 async def spent(
-    pool: Pool, budget: Budget, since_ms: int, until_ms: int | None, coming: Sequence[UsageEvent]
+    connection: Connection,
+    budget: Budget,
+    since_ms: int,
+    until_ms: int | None,
+    coming: Sequence[UsageEvent],
 ) -> Spent:
     """What the ledger has of a budget's owner in whole hours of time, and those of `coming` that it
     does not have yet."""
@@ -73,8 +77,7 @@ async def spent(
         "tokens": [event.tokens_in + event.tokens_out for event in coming],
         "micros": [event.micros for event in coming],
     }
-    async with pool.connection() as connection:
-        cursor = await connection.execute(SQL["spent"], values)
-        row = await cursor.fetchone()
+    cursor = await connection.execute(SQL["spent"], values)
+    row = await cursor.fetchone()
     assert row is not None
     return Spent(**row)

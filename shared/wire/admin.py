@@ -195,6 +195,26 @@ class BudgetObject(msgspec.Struct, frozen=True):
     object: str = "budget"
 
 
+class BudgetUse(msgspec.Struct, frozen=True):
+    """What became of a budget in the period that runs now, in epoch seconds.
+
+    `held` is for requests under way, and settled to what they use. `left` None: no limit.
+    """
+
+    from_at: int
+    until_at: int | None
+    tokens: int
+    micros: int
+    tokens_held: int
+    micros_held: int
+    tokens_left: int | None
+    micros_left: int | None
+
+
+class BudgetStanding(BudgetObject, frozen=True, kw_only=True):
+    use: BudgetUse
+
+
 class PriceObject(Price, frozen=True, kw_only=True):
     model: str
     changed_at: int

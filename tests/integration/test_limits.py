@@ -7,13 +7,16 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 import redis
 
+from shared import keys
+from shared.settings import Settings
 from tests import native
 from tests.contract.client import Client
 from tests.hub import Hub, running_hub
@@ -180,6 +183,89 @@ def test_tokens_a_minute_are_held_and_then_settled(lines: list[Line], admin: Adm
     assert "x-should-retry" not in large.headers
 
 
+def test_a_budget_ends_with_its_last_micro_unit(lines: list[Line], admin: Admin) -> None:
+    key = funded(admin, 100)
+    assert lines[0].ask(key["value"], 60).status == 200
+    refused = eventual(lambda: lines[1].ask(key["value"], 60), "does not begin anew")
+    assert (refused.status, refused.code) == (429, "insufficient_quota")
+    for part in (key["budget"], "this key", "limit 0.0001", "spent 0.00006", "most 0.00006"):
+        assert part in refused.body["error"]["message"]
+    assert refused.headers["x-should-retry"] == "false"
+    assert lines[2].ask(key["value"], 40).status == 200
+    assert eventual(lambda: lines[3].ask(key["value"], 1), "spent 0.0001").status == 429
+    use = admin.send("GET", f"//api/v1/admin/budgets/{key['budget']}").json["use"]
+    assert (use["micros"], use["micros_held"], use["micros_left"]) == (100, 0, 0)
+    assert (use["from_at"], use["until_at"], use["tokens_left"]) == (0, None, None)
+
+
+def test_what_redis_forgot_is_looked_up_in_the_ledger_and_on_its_way_there(
+    hub: Hub, lines: list[Line], admin: Admin
+) -> None:
+    key = funded(admin, 100)
+    assert lines[0].ask(key["value"]).status == 200
+    wait_for(lambda: not valkey(hub).xlen(keys.USAGE))
+    with psycopg.connect(database(hub)) as writer:
+        writer.execute("LOCK TABLE usage_event IN EXCLUSIVE MODE")
+        assert lines[0].ask(key["value"], 60).status == 200
+        wait_for(lambda: valkey(hub).xlen(keys.USAGE) > 0)
+        assert valkey(hub).delete(keys.counter(key["budget"], "total")) == 1
+        reply = lines[1].ask(key["value"], 60)
+        assert "spent 0.000061" in reply.body["error"]["message"]
+        valkey(hub).delete(keys.counter(key["budget"], "total"))
+        use = admin.send("GET", f"//api/v1/admin/budgets/{key['budget']}").json["use"]
+        assert use["micros"] == 61
+    wait_for(lambda: not valkey(hub).xlen(keys.USAGE))
+    reply = lines[2].ask(key["value"], 60)
+    assert "spent 0.000061" in reply.body["error"]["message"]
+    assert lines[3].ask(key["value"], 39).status == 200
+
+
+def test_a_kept_answer_counts_as_a_request_and_costs_nothing(
+    lines: list[Line], admin: Admin
+) -> None:
+    key = funded(admin, 100, requests_per_minute=3)
+    replies = [lines[at].ask(key["value"], 50, temperature=0) for at in range(4)]
+    print([(r.status, r.headers.get("x-aihub-cache"), r.body.get("error")) for r in replies])
+    assert [reply.status for reply in replies] == [200, 200, 200, 429]
+    assert [reply.headers.get("x-aihub-cache") for reply in replies[:3]] == ["miss", "hit", "hit"]
+    left = [reply.headers["x-ratelimit-remaining-requests"] for reply in replies]
+    assert left == ["2", "1", "0", "0"]
+    use = admin.send("GET", f"//api/v1/admin/budgets/{key['budget']}").json["use"]
+    assert use["micros"] + use["micros_held"] == 50
+
+
+def funded(admin: Admin, micros: int, **limits: int) -> dict[str, Any]:
+    """A key whose budget is worth so many tokens of the model's answers."""
+    reply = admin.send("PUT", "//api/v1/admin/prices/counting", b'{"output": 1000000}')
+    assert reply.status == 200
+    key = admin.key(**limits)
+    asked = {"owner": "key", "owner_id": key["id"], "period": "total", "micros": micros}
+    return {**key, "budget": admin.made("/budgets", **asked)["id"]}
+
+
+def eventual(ask: Callable[[], Reply], wanted: str) -> Reply:
+    """A refusal in these words: a hold is settled a moment after its reply has ended."""
+    deadline = time.monotonic() + 30
+    while wanted not in (reply := ask()).body["error"]["message"]:
+        assert time.monotonic() < deadline, reply
+    return reply
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def valkey(hub: Hub) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(hub.home / "run" / "valkey.sock"))
+
+
+def database(hub: Hub) -> str:
+    return f"postgresql://aihub@/aihub?host={Settings(home=str(hub.home)).sockets}"
+
+
 def test_a_refused_request_leaves_nothing(hub: Hub, lines: list[Line], admin: Admin) -> None:
     key = admin.key(tokens_per_minute=100)
     before = kept(hub)
@@ -188,5 +274,4 @@ def test_a_refused_request_leaves_nothing(hub: Hub, lines: list[Line], admin: Ad
 
 
 def kept(hub: Hub) -> set[str]:
-    with redis.Redis(unix_socket_path=str(hub.home / "run" / "valkey.sock")) as client:
-        return {name.decode() for name in client.scan_iter()}
+    return {name.decode() for name in valkey(hub).scan_iter()}

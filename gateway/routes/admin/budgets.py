@@ -1,4 +1,4 @@
-"""Budgets of keys and projects. What is used of them is counted elsewhere."""
+"""Budgets of keys and projects, and what became of them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,64 @@ import msgspec
 
 from gateway.routes.admin.desk import Call, Done, found, settled
 from gateway.routes.admin.query import PAGE, of_window
-from shared import ids
+from gateway.spending import Spending
+from shared import holds, ids
+from shared.clock import Clock
 from shared.db import Connection
 from shared.errors import InvalidValue
 from shared.store import api_key, budget, project
 from shared.store.audit import Change
-from shared.wire.admin import BudgetCreate, BudgetObject, BudgetUpdate, Deleted
+from shared.wire.account import Budget
+from shared.wire.admin import (
+    BudgetCreate,
+    BudgetObject,
+    BudgetStanding,
+    BudgetUpdate,
+    BudgetUse,
+    Deleted,
+)
 
 CREATE = msgspec.json.Decoder(BudgetCreate)
 UPDATE = msgspec.json.Decoder(BudgetUpdate)
 
 
-async def find(call: Call) -> BudgetObject:
-    id_ = call.at("budget")
-    return found(await budget.find(call.connection, id_), "budget", id_)
+class BudgetReading:
+    """Budgets with what became of them."""
+
+    def __init__(self, spending: Spending, clock: Clock) -> None:
+        self._spending = spending
+        self._clock = clock
+
+    async def find(self, call: Call) -> BudgetStanding:
+        id_ = call.at("budget")
+        one = found(await budget.find(call.connection, id_), "budget", id_)
+        return await self._standing(call.connection, one)
+
+    async def select(self, call: Call) -> object:
+        query = call.query(*PAGE, "key", "project")
+        window = query.window()
+        rows = await budget.select(
+            call.connection, window, key=query.one("key"), project=query.one("project")
+        )
+        return of_window([await self._standing(call.connection, row) for row in rows], window)
+
+    async def _standing(self, connection: Connection, row: BudgetObject) -> BudgetStanding:
+        now_ms = self._clock.wall_ms()
+        one = Budget(row.id, row.owner, row.owner_id, row.period, row.tokens, row.micros)
+        counted = await self._spending.read(connection, one, now_ms)
+        span = holds.span(row.period, now_ms)
+        use = BudgetUse(
+            span.from_ms // 1000,
+            None if span.until_ms is None else span.until_ms // 1000,
+            *counted,
+            left(row.tokens, counted.tokens + counted.tokens_held),
+            left(row.micros, counted.micros + counted.micros_held),
+        )
+        return BudgetStanding(**msgspec.structs.asdict(row), use=use)
 
 
-async def select(call: Call) -> object:
-    query = call.query(*PAGE, "key", "project")
-    window = query.window()
-    rows = await budget.select(
-        call.connection, window, key=query.one("key"), project=query.one("project")
-    )
-    return of_window(rows, window)
+def left(limit: int | None, taken: int) -> int | None:
+    return None if limit is None else max(0, limit - taken)
 
 
 async def create(call: Call) -> Done:

@@ -11,6 +11,7 @@ from gateway.exchange import Exchange
 from gateway.front import Front, not_allowed
 from gateway.routes.admin import audits, budgets, projects, semantic_caches, usage, users
 from gateway.routes.admin.api_keys import KeyRoutes
+from gateway.routes.admin.budgets import BudgetReading
 from gateway.routes.admin.caches import CacheRoutes
 from gateway.routes.admin.desk import Desk, Read, Write
 from gateway.routes.admin.prices import PriceRoutes
@@ -38,7 +39,7 @@ class Resource(NamedTuple):
         return {method: write for method, write in given.items() if write is not None}
 
 
-def resources(catalog: Catalog, caches: Caches) -> list[Resource]:
+def resources(catalog: Catalog, caches: Caches, read: BudgetReading) -> list[Resource]:
     keys, prices, kept = KeyRoutes(catalog), PriceRoutes(catalog), CacheRoutes(caches)
     one, member = "/projects/{project}", "/projects/{project}/users/{user}"
     p, u, b = projects, users, budgets
@@ -68,8 +69,8 @@ def resources(catalog: Catalog, caches: Caches) -> list[Resource]:
         Resource(OURS, "/keys", keys.select, keys.create),
         Resource(OURS, "/keys/{key}", keys.find, keys.update, keys.update, delete=keys.delete),
         Resource(OURS, "/keys/{key}/rotate", post=keys.rotate),
-        Resource(OURS, "/budgets", b.select, b.create),
-        Resource(OURS, "/budgets/{budget}", b.find, b.update, b.update, delete=b.delete),
+        Resource(OURS, "/budgets", read.select, b.create),
+        Resource(OURS, "/budgets/{budget}", read.find, b.update, b.update, delete=b.delete),
         Resource(OURS, "/prices", prices.select),
         Resource(OURS, "/prices/{model*}", prices.find, put=prices.put, delete=prices.delete),
         Resource(OURS, "/cache", kept.find, delete=kept.purge),
@@ -127,8 +128,10 @@ class AdminRoute:
         raise exchange.unknown()
 
 
-def routes(front: Front, desk: Desk, catalog: Catalog, caches: Caches) -> list[ASGIRouteHandler]:
-    every = resources(catalog, caches)
+def routes(
+    front: Front, desk: Desk, catalog: Catalog, caches: Caches, budgets: BudgetReading
+) -> list[ASGIRouteHandler]:
+    every = resources(catalog, caches, budgets)
     return [
         front.route(
             "admin",
