@@ -102,15 +102,15 @@ class Reservations:
             placed = await put()
         raise Unavailable("What is left of a budget cannot be found out now.", retry_after=2)
 
-    async def admit(self, account: Account) -> list[Header]:
+    async def admit(self, account: Account, told: list[Header]) -> None:
         """Counts a request that needs no engine against the requests a minute of its caller.
 
-        It takes no tokens and no money. Returns the headers of its reply; raises RateLimited, or
-        QueueUnavailable without Redis.
+        It takes no tokens and no money. Adds the headers of its reply to `told`.
+        Raises RateLimited, or QueueUnavailable without Redis.
         """
         gauges = holds.gauges(account, concurrent=False)
         if not gauges:
-            return []
+            return
         held = Hold(0, 0, 0, 0, gauges)
         try:
             standing, *obstacle = await holds.admit(self._link, held)
@@ -118,8 +118,9 @@ class Reservations:
             raise away(error) from error
         standings = holds.standings(account, standing)
         if obstacle:
+            told += limits.headers(standings)
             raise limits.rate_limited(holds.obstacle(account, standings, obstacle[0]), 0)
-        return limits.headers(limits.counted(standings, 0))
+        told += limits.headers(limits.counted(standings, 0))
 
     async def _look_up(self, account: Account, hold: Hold) -> None:
         try:

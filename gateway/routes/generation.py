@@ -106,9 +106,7 @@ class Generation:
             found.close()
 
     async def _repeat(self, exchange: Exchange, ask: Ask, form: Form, found: Found) -> Told | None:
-        limits = await self._dispatch.reservations.admit(exchange.account)
-        if not exchange.status:
-            exchange.extra += limits
+        await self._dispatch.reservations.admit(exchange.account, exchange.extra)
         self._tell(exchange, found.how)
         exchange.use.cache = "semantic" if found.how == "semantic" else "exact"
         exchange.extra.append((b"age", b"%d" % found.age))
