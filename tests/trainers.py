@@ -13,6 +13,9 @@ from pathlib import Path
 from deploy.service import Service
 from shared import db, ids, training
 from shared.db import Pool, transaction
+from shared.files.arrival import Bounds
+from shared.files.disk import Disk
+from shared.files.files import Files
 from shared.settings import Settings
 from shared.store import fine_tuning
 from shared.wire.openai.fine_tuning import Status
@@ -64,6 +67,10 @@ def example(number: int) -> dict[str, object]:
             {"role": "assistant", "content": f"It is {number}."},
         ]
     }
+
+
+def quiet() -> None:
+    """Nothing is left to sweep."""
 
 
 class Trainer:
@@ -125,6 +132,13 @@ class Trainer:
             found = await fine_tuning.find(connection, id_)
         assert found is not None
         return found
+
+    async def content(self, file: str) -> str:
+        """Of an uploaded file."""
+        files = Files(lambda: self.pool, Disk(self.home / "files"), Bounds(1 << 30, 1 << 30), quiet)
+        target = self.home / "fetched"
+        await files.fetch("proj_default", file, target)
+        return await asyncio.to_thread(target.read_text)
 
     async def events(self, id_: str) -> list[Event]:
         async with self.pool.connection() as connection:

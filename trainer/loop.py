@@ -22,7 +22,7 @@ from trainer.shelf import Shelf
 
 LOOK = 2.0
 """Seconds between two looks for jobs that nobody called for."""
-STOP_WITHIN = 3.5
+STOP_WITHIN = 2.0
 """Seconds for a child to write a checkpoint when the trainer ends."""
 NODE = os.uname().nodename
 REST = 5.0

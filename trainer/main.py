@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -78,6 +79,10 @@ async def listen(url: str, loop: Loop, lease: Lease) -> None:
         await link.aclose(close_connection_pool=True)
 
 
+async def piece(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
 def unswept() -> None:
     """Nothing arrives here that could be left over."""
 
@@ -85,13 +90,18 @@ def unswept() -> None:
 async def serve(chosen: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises psycopg.Error and PoolTimeout without a database."""
     shelf = Shelf(chosen.folder)
-    publisher = Publisher(shelf)
     link = training.client(chosen.redis)
     home = chosen.folder / "training"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with locked(home, ALONE_WITHIN), db.connect(chosen.postgres) as pool:
         uploads = Uploads(lambda: pool, place.blobs(chosen), place.bounds(chosen), unswept)
         files = Files(chosen, uploads.fetch)
+
+        async def keep(project: str, name: str, content: bytes) -> str:
+            made = await uploads.add(project, name, "fine-tune-results", piece(content))
+            return made.id
+
+        publisher = Publisher(shelf, keep)
         lease = Lease(link, name_of(chosen), chosen.train_device)
         planner = Planner(chosen)
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
 from shared import training
 from shared.db import Connection
+from shared.errors import HubError
 from shared.store import fine_tuning, project, tuned_model
-from shared.wire.training import Job, Note, Publication
+from shared.wire.openai.fine_tuning import Fields
+from shared.wire.training import Job, Note, Outcome, Publication
 from trainer import naming, report, words
 from trainer.book import Book, LostError
 from trainer.shelf import Shelf
+
+Keep = Callable[[str, str, bytes], Awaitable[str]]
 
 KEPT = 3
 """Checkpoints of a job that are models, the best by validation loss beside them."""
 
 
 class Publisher:
-    """`shelf` is what workers load from."""
+    """`shelf` is what workers load from; `keep` makes a file of a project and gives its id."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, keep: Keep) -> None:
         self._shelf = shelf
+        self._keep = keep
 
     async def checkpoint(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
         """Offers it as a model; older ones go. Raises OSError and LostError."""
@@ -58,12 +64,14 @@ class Publisher:
         )
         metrics = {**words.plain(done.metrics), "sha256": done.sha256, "steps": done.steps}
 
+        file = await self._results(book, job)
+        outcome = Outcome(tokens=done.trained_tokens, metrics=metrics, file=file)
+
         async def publish(connection: Connection) -> None:
             await tuned_model.publish(
                 connection, job.id, Publication(name=name, path=path, bytes=size)
             )
-            tokens = done.trained_tokens
-            ended = await fine_tuning.succeed(connection, book.claim, name, tokens, metrics)
+            ended = await fine_tuning.succeed(connection, book.claim, name, outcome)
             if ended is None:
                 raise LostError("the job was moved while its model was published")
             notes = [
@@ -74,6 +82,20 @@ class Publisher:
 
         await book.write(publish)
         await self._tell(book)
+
+    async def _results(self, book: Book, job: Job) -> str | None:
+        """The metrics of every step as a CSV file of the project."""
+
+        async def read(connection: Connection) -> list[Fields]:
+            return await fine_tuning.curve(connection, job.id)
+
+        table = words.table(await book.write(read))
+        try:
+            return await self._keep(job.project, f"{job.id}.csv", table)
+        except HubError as error:
+            text = f"The metrics are not kept as a file: {error.message}"
+            await book.note(Note(text, level="warn"))
+            return None
 
     async def _about(self, book: Book) -> tuple[Job, str]:
         job = await book.job()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from shared.wire.openai.fine_tuning import Fields
@@ -100,3 +102,25 @@ def checkpoint(said: report.Checkpoint) -> Fields:
         "full_valid_mean_token_accuracy": said.valid_accuracy,
     }
     return {name: value for name, value in metrics.items() if value is not None}
+
+
+COLUMNS = {
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+"""OpenAI's result file, and our metrics."""
+
+
+def table(metrics: Sequence[Fields]) -> bytes:
+    """One line a step, CSV; what was not measured in a step is empty."""
+    by_step: dict[int, Fields] = {}
+    for row in metrics:
+        step = row.get("step")
+        if isinstance(step, int):
+            by_step.setdefault(step, {}).update(row)
+    lines = [",".join(("step", *COLUMNS))]
+    for step, row in sorted(by_step.items()):
+        lines.append(",".join((str(step), *(str(row.get(name, "")) for name in COLUMNS.values()))))
+    return ("\n".join(lines) + "\n").encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,6 +13,9 @@ from shared.redact import redact
 from shared.settings import DEFAULT_MODELS, Settings
 
 CONNECT_TIMEOUT = 3
+ASK_TIMEOUT = 20
+TRAINING = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes", "gguf", "msgspec")
+"""What the interpreter that fine-tunes must have."""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -25,6 +29,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield redis_server(settings.redis_url)
     if any(model.engine == "llamacpp" for model in settings.models.values()):
         yield package("xllamacpp", "llama.cpp", 'serve models by engine = "openai" only')
+    if settings.train_python is not None:
+        yield trainer(settings.train_python)
     catalog = Catalog(settings.models)
     for entry in catalog:
         yield weights(settings, entry)
@@ -37,6 +43,27 @@ def package(name: str, what: str, otherwise: str) -> Finding:
         return ok(what, f"{name} {version(name)}")
     except PackageNotFoundError:
         return fail(what, f"{name} is not installed", f"make install, or {otherwise}")
+
+
+def trainer(python: str) -> Finding:
+    """The interpreter starts and has what a job needs; nothing of it is imported."""
+    ask = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    try:
+        asked = subprocess.run(
+            [python, "-I", "-c", ask, *TRAINING],
+            capture_output=True,
+            text=True,
+            timeout=ASK_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return fail("trainer", f"{python} does not start: {error}", "correct train_python")
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        mend = f"{python} -m pip install {' '.join(TRAINING)}"
+        return fail("trainer", f"{python}: {reason}", mend)
+    known = zip(TRAINING, asked.stdout.split(), strict=True)
+    return ok("trainer", ", ".join(f"{name} {found}" for name, found in known))
 
 
 def postgres(url: str) -> Finding:

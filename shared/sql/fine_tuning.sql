@@ -14,7 +14,7 @@ SELECT id,
        (SELECT organisation_id FROM project WHERE project.id = fine_tuning_job.project_id)
            AS organisation,
        name, model, method, status, training_file, validation_file, asked, plan, suffix, seed,
-       metadata, step, steps, fine_tuned_model, trained_tokens, metrics, error,
+       metadata, step, steps, fine_tuned_model, trained_tokens, result_file, metrics, error,
        extract(epoch FROM created_at)::bigint AS created_at,
        extract(epoch FROM finished_at)::bigint AS finished_at,
        extract(epoch FROM estimated_finish)::bigint AS estimated_finish
@@ -104,6 +104,7 @@ UPDATE fine_tuning_job
 SET status = 'succeeded',
     fine_tuned_model = %(model)s,
     trained_tokens = %(tokens)s,
+    result_file = %(result_file)s,
     metrics = %(metrics)s,
     finished_at = now(),
     estimated_finish = NULL
@@ -173,3 +174,7 @@ RETURNING model;
 -- name: find_ended_jobs
 SELECT id FROM fine_tuning_job
 WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND owner IS NULL;
+
+-- name: count_jobs_before
+SELECT count(*) AS waiting FROM fine_tuning_job
+WHERE id < %(id)s AND status IN ('validating_files', 'queued', 'running');

@@ -15,7 +15,7 @@ from shared import ids
 from shared.db import Connection, queries
 from shared.store.window import rows
 from shared.wire.openai.fine_tuning import Fields, JobError, Status
-from shared.wire.training import Checkpoint, Claim, Created, Event, Job, Note
+from shared.wire.training import Checkpoint, Claim, Created, Event, Job, Note, Outcome
 
 SQL = queries("fine_tuning")
 LEASE_SECONDS = 15.0
@@ -115,11 +115,24 @@ async def fail(connection: Connection, claim: Claim, error: JobError) -> Status 
 
 
 async def succeed(
-    connection: Connection, claim: Claim, model: str, tokens: int, metrics: Fields
+    connection: Connection, claim: Claim, model: str, outcome: Outcome
 ) -> Status | None:
     return await fenced(
-        connection, "succeed_job", claim, model=model, tokens=tokens, metrics=Jsonb(metrics)
+        connection,
+        "succeed_job",
+        claim,
+        model=model,
+        tokens=outcome.tokens,
+        result_file=outcome.file,
+        metrics=Jsonb(outcome.metrics),
     )
+
+
+async def waiting_before(connection: Connection, id_: str) -> int:
+    """Jobs that are open and older, whoever's."""
+    cursor = await connection.execute(SQL["count_jobs_before"], {"id": id_})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["waiting"])
 
 
 async def note(

@@ -56,6 +56,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None
     fine_tuned_model: str | None
     trained_tokens: int | None
+    result_file: str | None
     metrics: Fields | None
     error: JobError | None
     created_at: int
@@ -88,6 +89,14 @@ class Claim(msgspec.Struct, frozen=True):
     fence: int
     starts: int
     """Children that were started since the last step."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a job that succeeded; `file` has its metrics by step, None: they could not be kept."""
+
+    tokens: int
+    metrics: Fields
+    file: str | None
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -40,6 +40,11 @@ async def test_a_job_becomes_a_model(quick: Trainer) -> None:
     assert job.error is None
     assert (job.status, job.fine_tuned_model, job.trained_tokens) == ("succeeded", name, 240)
     assert job.plan is not None
+    assert job.result_file is not None
+    assert (await quick.content(job.result_file)).splitlines()[:2] == [
+        "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
+        "1,1.0,,,",
+    ]
     assert await quick.steps(id_) == EVERY
     async with quick.pool.connection() as connection:
         models = await tuned_model.select(connection)

@@ -62,7 +62,12 @@ class Jobs:
                 wire = "dataset_path" if self._brief else param
                 await check_dataset(call.connection, job.project, name, wire, self._settings)
         await store.insert(call.connection, job)
-        await store.note(call.connection, job.id, [Note(f"Created fine-tuning job: {job.id}")])
+        notes = [Note(f"Created fine-tuning job: {job.id}")]
+        if before := await store.waiting_before(call.connection, job.id):
+            notes.append(
+                Note(f"{before} job{'s' if before > 1 else ''} before it", data={"before": before})
+            )
+        await store.note(call.connection, job.id, notes)
         made = self._told(await self._find(call, job.id))
         return Done(made, [change("created", made, job.project)], announced=False)
 

@@ -31,6 +31,7 @@ def job(row: Job, *, brief: bool = False) -> FineTuningJob:
         hyperparameters={k: v for k, v in chosen.items() if k != "beta"},
         model=row.model,
         organization_id=row.organisation,
+        result_files=() if row.result_file is None else (row.result_file,),
         status=row.status,
         trained_tokens=row.trained_tokens,
         training_file=row.training_file,

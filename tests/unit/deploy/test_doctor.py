@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from deploy import doctor
@@ -78,3 +79,10 @@ def test_lines() -> None:
     line = doctor.show(Finding(State.WARN, "cores", "1", "more"), coloured=False)
     assert line.splitlines()[0].split() == ["warn", "cores", "1"]
     assert line.splitlines()[1].strip() == "mend: more"
+
+
+def test_an_interpreter_that_cannot_fine_tune_is_told_what_it_lacks() -> None:
+    assert "does not start" in parts.trainer("/no/such/python").found
+    finding = parts.trainer(sys.executable)
+    assert finding.state is State.FAIL
+    assert "pip install torch" in finding.mend
