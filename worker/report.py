@@ -39,10 +39,13 @@ class Report:
         self._sampler = sampler
         self._servers = servers
         self._ram: Ram | None = None
+        self._files_seen: asyncio.Task[None] | None = None
 
     async def look(self) -> None:
         """Looks at models' files, and at what is in use of a device that no sampler looks at."""
-        await asyncio.to_thread(self._look_at_files)
+        if self._files_seen is None or self._files_seen.done():
+            # A heartbeat does not wait for the disk that models are on.
+            self._files_seen = asyncio.create_task(asyncio.to_thread(self._look_at_files))
         if self._loop.device.kind == "cpu":
             self._ram = await asyncio.to_thread(ram)
 
