@@ -6,10 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from trainer.report import Metrics, Sample
 
 WINDOW = 5
 """Steps whose mean loss is compared."""
+LAST = 10
+"""Steps whose mean loss is told at the end."""
 RISE = 2.0
 """Over the best mean so far, in nats: far more than an unlucky batch."""
 WORSE = 1.0
@@ -20,21 +24,33 @@ WORDS = 12
 """A shorter answer is not called a repeat."""
 
 
-def divergence(losses: Sequence[float]) -> str | None:
-    """Why these losses, first to last, are those of a run that is lost; None: they are not."""
-    if not losses:
+class Trend(msgspec.Struct):
+    """The losses of a run so far, as far as they say whether it is lost."""
+
+    steps: int = 0
+    recent: list[float] = []
+    """The last ones, first to last, at most LAST."""
+    best: float | None = None
+    """The lowest mean of WINDOW losses in a row."""
+
+    def add(self, loss: float) -> str | None:
+        """Why the run is lost with this loss; None: it is not."""
+        self.steps += 1
+        self.recent = [*self.recent, loss][-LAST:]
+        if not math.isfinite(loss):
+            return f"The loss of step {self.steps} is not a number."
+        if len(self.recent) < WINDOW:
+            return None
+        mean, best = sum(self.recent[-WINDOW:]) / WINDOW, self.best
+        self.best = mean if best is None else min(best, mean)
+        if best is not None and mean > RISE * best and mean > best + RISE:
+            return f"The loss rose from {best:.3g} to {mean:.3g}: the learning rate is too high."
         return None
-    if not math.isfinite(losses[-1]):
-        return f"The loss of step {len(losses)} of this run is not a number."
-    if len(losses) < 2 * WINDOW:
-        return None
-    means = [
-        sum(losses[place : place + WINDOW]) / WINDOW for place in range(len(losses) - WINDOW + 1)
-    ]
-    best, last = min(means), means[-1]
-    if last > RISE * best and last > best + RISE:
-        return f"The loss rose from {best:.3g} to {last:.3g}: the learning rate is too high."
-    return None
+
+    @property
+    def mean(self) -> float:
+        """Of the last steps; at least one was added."""
+        return sum(self.recent) / len(self.recent)
 
 
 def repeats(answer: str) -> bool:

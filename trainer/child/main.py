@@ -58,12 +58,17 @@ def train(folder: Path) -> int:
     wire = Wire()
     wire.listen()
     wire.say(Phase("importing"))
-    import torch
+    try:
+        import torch
 
-    from trainer.child.run import Run
-    from trainer.child.watch import DivergedError
-    from trainer.child.words import UnfitError
-
+        from trainer.child.run import Run
+        from trainer.child.watch import DivergedError
+        from trainer.child.words import UnfitError
+    except ImportError as error:
+        traceback.print_exc()
+        message = f"The training environment cannot be used: {first_line(error)}"
+        wire.say(Broken(code="server_error", message=message))
+        return BROKEN
     try:
         return Run(plan, folder, wire).train()
     except UnfitError as error:

@@ -14,7 +14,7 @@ from shared.adapter_gguf import convert
 from trainer import health, manifest
 from trainer.child import answering, data, loops, model
 from trainer.child.rows import Taken
-from trainer.child.watch import LAST, Progress, Watch
+from trainer.child.watch import Progress, Watch
 from trainer.child.wire import Wire
 from trainer.child.words import Words
 from trainer.plan import FINISHED, YIELDED, Plan
@@ -23,6 +23,7 @@ from trainer.report import Done, Metrics, Phase, Started, Yielded
 ADAPTER = "adapter"
 ADAPTER_GGUF = "adapter.gguf"
 WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adapter_config.json"
 TABLES = "tables"
 
 
@@ -108,15 +109,14 @@ class Run:
             samples.append(sample)
             wire.say(sample)
         wire.say(Phase("writing"))
-        target = write(adapted, folder)
+        target = write(adapted, folder, Path(plan.base).name)
         gguf = None
         if plan.base_gguf is not None:
             convert(target, Path(plan.base_gguf), folder / ADAPTER_GGUF)
             gguf = ADAPTER_GGUF
         shutil.rmtree(folder / TABLES)
-        last = progress.losses[-LAST:]
         metrics = Metrics(
-            train_loss=sum(last) / len(last),
+            train_loss=progress.trend.mean,
             valid_loss=progress.valid_loss,
             base_valid_loss=progress.base_valid_loss,
             accuracy=progress.valid_accuracy,
@@ -139,12 +139,15 @@ class Run:
         return FINISHED
 
 
-def write(adapted: Any, folder: Path) -> Path:
-    """The peft folder, whole or not at all."""
+def write(adapted: Any, folder: Path, base: str) -> Path:
+    """The peft folder, whole or not at all. It names its base, not where that lies here."""
     target, part = folder / ADAPTER, folder / f"{ADAPTER}.part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
-    adapted.save_pretrained(part)
+    adapted.save_pretrained(part, save_embedding_layers=False)
+    settings = msgspec.json.decode((part / SETTINGS).read_bytes())
+    told = msgspec.json.encode(settings | {"base_model_name_or_path": base})
+    (part / SETTINGS).write_bytes(msgspec.json.format(told))
     (part / "README.md").unlink(missing_ok=True)
     manifest.seal(part, 1)
     part.replace(target)

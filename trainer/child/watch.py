@@ -14,13 +14,11 @@ from transformers import TrainerCallback
 
 from trainer import manifest
 from trainer.child.wire import Wire
-from trainer.health import divergence
+from trainer.health import Trend
 from trainer.plan import Plan
 from trainer.report import Checkpoint, Held, Started, Step, Validation
 
 PROGRESS = "progress.json"
-LAST = 10
-"""Steps whose mean loss is told at the end."""
 ACCURACY = {"supervised": "mean_token_accuracy", "dpo": "rewards/accuracies"}
 MARGIN = "rewards/margins"
 
@@ -29,8 +27,7 @@ class Progress(msgspec.Struct, kw_only=True):
     """What a checkpoint keeps of the figures, beside the trainer's own state."""
 
     seconds: float = 0.0
-    losses: list[float] = []
-    """Of all steps."""
+    trend: Trend = msgspec.field(default_factory=Trend)
     accuracy: float | None = None
     """Of the latest step."""
     base_valid_loss: float | None = None
@@ -106,7 +103,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         made = manifest.seal(
             folder,
             state.global_step,
-            loss=progress.losses[-1] if progress.losses else None,
+            loss=progress.trend.recent[-1],
             accuracy=progress.accuracy,
             valid_loss=progress.valid_loss if judged else None,
             valid_accuracy=progress.valid_accuracy if judged else None,
@@ -126,9 +123,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _stepped(self, state: Any, logs: dict[str, Any]) -> None:
         progress, loss, norm = self.progress, float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        progress.losses.append(loss)
         progress.peak = max(progress.peak, peak(self._plan.device))
-        reason = divergence(progress.losses)
+        reason = progress.trend.add(loss)
         if reason is None and not math.isfinite(norm):
             # The scaler of float16 meets infinities now and then, and leaves those steps out.
             if self._plan.hyperparameters.dtype != "float16":
@@ -138,7 +134,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             raise DivergedError(reason)
         read = state.num_input_tokens_seen - self._tokens
         self._tokens = state.num_input_tokens_seen
-        each = progress.seconds / max(1, len(progress.losses))
+        each = progress.seconds / progress.trend.steps
         progress.accuracy = logs.get(ACCURACY[self._plan.method])
         self._wire.say(
             Step(

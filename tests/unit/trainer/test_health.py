@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.health import divergence, refusal, repeating, repeats
+from trainer.health import LAST, Trend, refusal, repeating, repeats
 from trainer.report import Metrics, Sample
+
+
+def verdicts(losses: list[float]) -> list[str | None]:
+    trend = Trend()
+    return [trend.add(loss) for loss in losses]
 
 
 @given(st.lists(st.floats(0.0, 2.0), max_size=60))
 def test_losses_that_stay_small_are_never_called_lost(losses: list[float]) -> None:
-    assert divergence(losses) is None
+    assert set(verdicts(losses)) <= {None}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number(bad: float) -> None:
-    assert "not a number" in (divergence([2.0, bad]) or "")
+    assert verdicts([2.0, bad]) == [None, "The loss of step 2 is not a number."]
 
 
 def test_a_loss_that_rises_far_and_stays_there() -> None:
     falling = [3.0, 2.5, 2.0, 1.5, 1.2, 1.0, 0.9]
-    assert divergence([*falling, 9.0]) is None, "one bad batch"
-    assert "learning rate" in (divergence([*falling, *[9.0] * 5]) or "")
+    assert verdicts([*falling, 9.0, 0.9, 0.9, 0.9, 0.9, 0.9])[-1] is None, "one bad batch"
+    found = verdicts([*falling, *[9.0] * 5])
+    assert set(found[:8]) == {None}
+    assert "learning rate" in (found[-1] or "")
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=60))
+def test_what_is_kept_of_the_losses_is_bounded_and_can_be_stored(losses: list[float]) -> None:
+    trend = Trend()
+    for loss in losses:
+        trend.add(loss)
+        trend = msgspec.json.decode(msgspec.json.encode(trend), type=Trend)
+    assert trend.steps == len(losses)
+    assert trend.recent == losses[-LAST:]
+    assert trend.mean == pytest.approx(sum(losses[-LAST:]) / len(losses[-LAST:]))
 
 
 def test_what_counts_as_a_repeat() -> None:
