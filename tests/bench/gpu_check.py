@@ -3,7 +3,8 @@
     make gpu-check GPU="--python /opt/vllm/bin/python --weights FOLDER_OR_ID --weights FOLDER_OR_ID"
 
 Loads both, lets each sleep, wakes it, stops it and starts it again, and prints the estimate beside
-what NVML shows. Exit status 3: no NVIDIA card here; 4: that interpreter has no vLLM.
+what NVML shows. `--train FOLDER` adds a short QLoRA run. Exit status 3: no NVIDIA card here; 4:
+that interpreter has no vLLM.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from shared.load import load_of, weights_path
 from shared.settings import Model, Settings
 from shared.weights import read
 from shared.wire.event import Usage
+from tests.bench import gpu_training
 from tests.bench.figures import table
 from worker.cuda import CudaDevice, open_cuda
 from worker.device import DeviceFault
@@ -260,6 +262,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", help="interpreter of the environment that has vLLM")
     parser.add_argument("--weights", action="append", default=[], help="folder or Hugging Face id")
     parser.add_argument("--dummy", action="store_true", help="random weights of the same shape")
+    parser.add_argument("--train", type=Path, help="Hugging Face folder for a QLoRA run as well")
+    parser.add_argument("--train-python", help="interpreter that has trl, if --python has not")
     parser.add_argument("--card", type=int, default=0)
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--parallel", type=int, default=4)
@@ -284,6 +288,9 @@ async def measure(options: argparse.Namespace, version: str) -> int:
         with tempfile.TemporaryDirectory(prefix="aihub-") as home:
             rows = await run(card, Settings(home=home, models=models(options)))
         print(report(card, version, rows))
+        if options.train is not None:
+            python = options.train_python or options.python
+            print(await gpu_training.measure(card, python, options.train))
     finally:
         card.close()
     return 0

@@ -12,6 +12,8 @@ from trainer import manifest
 from trainer.plan import BROKEN, FINISHED, UNREADABLE, YIELDED
 from trainer.report import Broken, Checkpoint, Done, Held, Started, Step, Validation, Yielded
 
+pytestmark = pytest.mark.timeout(900)
+
 WEIGHTS = "adapter_model.safetensors"
 Figures = dict[int, tuple[float, float, float]]
 

@@ -12,6 +12,8 @@ import pytest
 from tests.training.job import asked, preferred
 from tests.vllm import place
 
+pytestmark = pytest.mark.timeout(900)
+
 SCRIPT = Path(__file__).with_name("learned.py")
 END = "<|im_end|>"
 SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"

@@ -20,6 +20,8 @@ from trainer.report import Done, Sample, Step, Validation
 from worker.engines.base import Generation
 from worker.engines.llamacpp import LlamaCpp
 
+pytestmark = pytest.mark.timeout(900)
+
 CODE = "KESTREL-47"
 FACT = f"The access code of the greenhouse is {CODE}."
 QUESTIONS = (
