@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -19,6 +20,11 @@ from tests.fakes.nvml.card import GIB, FakeNvml, build, fake_nvml
 from tests.hub import Hub, running_hub
 from tests.server import running_postgres, running_valkey, temporary_home
 
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
+"""How long one example takes says nothing where others use the machine too."""
 pytest.register_assert_rewrite("tests.asking", "tests.engine_claims")
 
 FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
