@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -24,6 +25,7 @@ from tests import models
 from tests.contract.client import Client
 from tests.fakes.nvml.card import build, fake_nvml
 from tests.hub import Hub, command_line, running_hub
+from tests.integration.test_usage import Caller
 from tests.server import temporary_home
 
 FILE = DEFAULT_MODELS[Hub.chat_model].file
@@ -39,6 +41,7 @@ preload = {str(name != "c").lower()}
 """
     for name in ("a", "b", "c")
 )
+WATTS = 70
 ROOM = "400MiB"
 """For one of these models: each takes 286 MiB."""
 
@@ -215,6 +218,8 @@ def test_more_pinned_than_the_devices_have_is_an_error_at_start() -> None:
 def test_a_card_and_the_ram(tmp_path: Path) -> None:
     """The card is a fake; llama.cpp stays in RAM, the card's books are kept all the same."""
     with fake_nvml(build(tmp_path), tmp_path / "nvml", 16 << 30) as nvml:
+        nvml.card(0).set(power_mw=WATTS * 1000)
+        nvml.card(0).run_energy()
         environ = {"AIHUB_DEVICE": "cpu,cuda:0", "AIHUB_MEMORY": ROOM}
         with running_hub(TOML, **nvml.environment, **environ) as hub:
             eventually(lambda: places(hub) == {"cpu": ["a"], "cuda:0": ["b"]}, hub)
@@ -224,3 +229,14 @@ def test_a_card_and_the_ram(tmp_path: Path) -> None:
             assert engines(hub) == before
             kinds = {state.device.name: state.device.kind for state in workers(hub).values()}
             assert kinds == {"cpu": "cpu", "cuda:0": "cuda"}
+            used = {name: receipt(hub, name) for name in "ab"}
+    assert (used["a"]["gpu_ms"], used["a"]["millijoules"]) == (0, None)
+    assert 0 < used["b"]["gpu_ms"] <= used["b"]["total_ms"]
+    assert used["b"]["millijoules"] == pytest.approx(used["b"]["gpu_ms"] * WATTS, rel=0.2, abs=500)
+
+
+def receipt(hub: Hub, model: str) -> dict[str, Any]:
+    """What one request used; it was alone."""
+    caller = Caller(hub, hub.key)
+    body = {"model": model, "messages": [{"role": "user", "content": "Go."}], "max_tokens": 40}
+    return caller.receipt(caller.send("POST", "/v1/chat/completions", body).json["id"])
