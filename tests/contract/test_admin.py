@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -14,6 +16,7 @@ from openai import OpenAI
 from tests.contract import schema
 from tests.contract.client import Client
 from tests.hub import Hub
+from tests.integration.test_usage import Caller
 
 ROOT = "/organization"
 
@@ -156,3 +159,25 @@ def test_a_key_without_the_scope(sdk: OpenAI, hub: Hub) -> None:
         pytest.raises(openai.PermissionDeniedError),
     ):
         plain.admin.organization.projects.list()
+
+
+def last_page(page: Any) -> Any:
+    """The document asks for a string where there is no next page, and writes `results` as `result`;
+    the service and its client do not."""
+    assert page["next_page"] is None
+    buckets = [{**bucket, "result": bucket["results"]} for bucket in page["data"]]
+    return {**page, "data": buckets, "next_page": ""}
+
+
+def test_usage_and_costs(client: Client, hub: Hub) -> None:
+    body = json.dumps({"model": hub.embedding_model, "input": "counted"}).encode()
+    made = client.send("POST", "/embeddings", body)
+    Caller(hub, hub.key).receipt(made.headers["x-request-id"])
+    since = int(time.time()) - 86_400
+    for path in ("completions", "embeddings", "moderations", "vector_stores"):
+        page = client.send("GET", f"{ROOT}/usage/{path}?start_time={since}&group_by=project_id")
+        schema.check("UsageResponse", last_page(page.json))
+    page = client.send("GET", f"{ROOT}/costs?start_time={since}&group_by=line_item")
+    schema.check("UsageResponse", last_page(page.json))
+    items = [one["line_item"] for bucket in page.json["data"] for one in bucket["results"]]
+    assert hub.embedding_model in items
