@@ -156,6 +156,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         async with db.connect(self._settings.postgres) as self._pool:
             await self.dispatch.start()
+            await self.tuned.look()
             await self.responses.start()
             watches = [
                 asyncio.create_task(

@@ -27,7 +27,6 @@ EVERY = 5.0
 """Seconds between two looks that nobody asked for."""
 AGAIN = 0.25
 """Seconds between two looks for names that this gateway has not heard of."""
-PREFIX = "ft:"
 
 logger = log.get("tuned")
 
@@ -59,6 +58,7 @@ class Tuned:
         self._refused: set[str] = set()
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
+        self._knowing = asyncio.Lock()
         self._followers: set[asyncio.Event] = set()
 
     async def run(self) -> None:
@@ -66,7 +66,7 @@ class Tuned:
         listening = asyncio.create_task(self._listen())
         try:
             while True:
-                await self._try()
+                await self.look()
                 await asyncio.sleep(EVERY)
         finally:
             listening.cancel()
@@ -90,16 +90,28 @@ class Tuned:
         return len(self._followers)
 
     async def know(self, name: str) -> None:
-        """Looks for a model that a request names and that this gateway does not have."""
-        if not name.startswith(PREFIX) or name in self._catalog:
-            return
-        async with self._looking:
-            if name not in self._catalog and self._clock.now() - self._looked_at >= AGAIN:
-                await self._try()
+        """Looks for a model that a request names and that this gateway does not have.
+
+        Those who ask meanwhile share the look, and one follows the other by AGAIN at least.
+        """
+        arrived = self._clock.now()
+        async with self._knowing:
+            if name in self._catalog or self._looked_at > arrived:
+                return
+            await asyncio.sleep(max(0.0, self._looked_at + AGAIN - self._clock.now()))
+            if name not in self._catalog:
+                await self.look()
 
     async def refresh(self) -> None:
-        """Makes the catalog what the database says; raises psycopg.Error or PoolTimeout."""
-        self._looked_at = self._clock.now()
+        """Makes the catalog what the database says; raises psycopg.Error or PoolTimeout.
+
+        One after the other, so that what was read earlier is never put over what is newer.
+        """
+        async with self._looking:
+            self._looked_at = self._clock.now()
+            await self._read()
+
+    async def _read(self) -> None:
         async with self._pool().connection() as connection:
             models = await tuned_model.select(connection)
             aliases = await tuned_model.aliases(connection)
@@ -129,7 +141,8 @@ class Tuned:
         self._offered[name] = offer
         logger.info("offered", model=name, target=offer.target)
 
-    async def _try(self) -> None:
+    async def look(self) -> None:
+        """As `refresh`; what was known stands while the database is away."""
         try:
             await self.refresh()
         except (psycopg.Error, PoolTimeout, OSError) as error:
@@ -142,5 +155,5 @@ class Tuned:
                     for follower in self._followers:
                         follower.set()
                     if word in (training.MODELS, b""):
-                        await self._try()
+                        await self.look()
             await asyncio.sleep(training.RECONNECT_SECONDS)
