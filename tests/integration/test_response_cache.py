@@ -233,7 +233,7 @@ async def test_identical_requests_are_computed_once(pair: Hub, slow: Upstream) -
     """Each has a connection of its own, so that both gateways get some."""
     before = slow.stats()["started"]
     asked = [
-        body("all at once", model="slow", max_tokens=40, stream=number % 2 == 0)
+        body("all at once", model="slow", max_tokens=80, stream=number % 2 == 0)
         for number in range(MANY)
     ]
     replies = await asyncio.gather(*(alone(pair, one) for one in asked))
@@ -243,7 +243,7 @@ async def test_identical_requests_are_computed_once(pair: Hub, slow: Upstream) -
     assert {"joined"} <= set(told) <= {"miss", "joined", "hit"}
     for one, reply in zip(asked, replies, strict=True):
         assert reply.status_code == 200
-        assert content(reply, streamed=one["stream"]).endswith(" t39")
+        assert content(reply, streamed=one["stream"]).endswith(" t79")
     took = await parts(pair)
     assert len(took) == 2
     assert all(took.values())
@@ -279,7 +279,7 @@ async def alone(pair: Hub, asked: Any) -> httpx.Response:
 
 async def test_who_leaves_harms_nobody(pair: Hub, slow: Upstream) -> None:
     """One who waits leaves, then the one who computes; the others have their answer."""
-    asked = body("leaving", model="slow", max_tokens=40)
+    asked = body("leaving", model="slow", max_tokens=80)
     before = slow.stats()["started"]
     first = asyncio.create_task(alone(pair, asked))
     while slow.stats()["started"] == before:  # noqa: ASYNC110
