@@ -79,11 +79,6 @@ def estimate(found: Peak, device: Literal["cpu", "cuda"]) -> Estimate:
     )
 
 
-def corrected(told: Estimate, measured: int | None) -> int:
-    """What the job keeps once its first steps were measured: never more than it was given."""
-    return told.total if measured is None else min(told.total, measured)
-
-
 def asked(
     base: Path, method: Method, device: Literal["cpu", "cuda"], *candidates: Hyperparameters
 ) -> bytes:
