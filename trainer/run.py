@@ -53,10 +53,10 @@ class Run:
         self._lease = lease
         self._publisher = publisher
         self._child: Child | None = None
+        self._planning: asyncio.Task[Planned | None] | None = None
         self._wanted: Status = "running"
         self._stopping = False
         self._renew = asyncio.Event()
-        self._changed = asyncio.Event()
         self._barren = book.claim.starts
         self.id = book.claim.id
 
@@ -71,8 +71,7 @@ class Run:
     def stop(self) -> None:
         """The trainer ends: the child is to write a checkpoint, another run goes on from it."""
         self._stopping = True
-        self._order("stop")
-        self._changed.set()
+        self._enforce()
 
     async def main(self) -> None:
         renewing = asyncio.create_task(self._keep_claim())
@@ -97,7 +96,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         async with locked(self.folder, KILLED_WITHIN) as descriptor:
             try:
-                planned = await self._plan()
+                planned = await self._examined()
                 while planned is not None and self._goes_on():
                     planned = await self._once(planned, descriptor)
             except UntrainableError as error:
@@ -107,6 +106,18 @@ class Run:
 
     def _goes_on(self) -> bool:
         return not self._stopping and self._wanted in ("validating_files", "queued", "running")
+
+    async def _examined(self) -> Planned | None:
+        """The plan; None also where the job is moved while its files are read."""
+        self._planning = asyncio.create_task(self._plan())
+        try:
+            return await self._planning
+        except asyncio.CancelledError:
+            if self._goes_on():
+                raise
+            return None
+        finally:
+            self._planning = None
 
     async def _plan(self) -> Planned | None:
         """Validates what was not validated before; None: it was paused or cancelled meanwhile."""
@@ -196,7 +207,7 @@ class Run:
                 self._barren = 0
                 await self._book.step(said.step, said.of, said.eta, words.step(said))
             case report.Checkpoint():
-                await self._publisher.checkpoint(self._book, self.folder, said)
+                await self._offer(said)
             case report.Done() | report.Yielded() | report.Broken():
                 pass
             case report.Held():
@@ -204,11 +215,22 @@ class Run:
             case _:
                 await self._book.note(words.note(said))
 
+    async def _offer(self, said: report.Checkpoint) -> None:
+        try:
+            await self._publisher.checkpoint(self._book, self.folder, said)
+        except OSError as error:
+            text = f"The checkpoint of step {said.step} is no model: {error}"
+            await self._book.note(Note(text, level="warn"))
+
     async def _finish(self, done: report.Done) -> None:
         if done.refused is not None:
             await self._book.fail(JobError("gate_refused", done.refused))
             return
-        await self._publisher.result(self._book, self.folder, done)
+        try:
+            await self._publisher.result(self._book, self.folder, done)
+        except OSError as error:
+            message = f"The model could not be stored: {error}"
+            await self._book.fail(JobError("server_error", message))
 
     async def _keep_claim(self) -> None:
         """Renews the claim, and obeys what the job's state then says; raises LostError."""
@@ -220,7 +242,6 @@ class Run:
                 ):
                     logger.info("moved", job=self.id, to=status)
                     self._wanted = status
-                    self._changed.set()
                     self._enforce()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS):
@@ -228,6 +249,8 @@ class Run:
             self._renew.clear()
 
     def _enforce(self) -> None:
+        if self._planning is not None and not self._goes_on():
+            self._planning.cancel()
         if self._stopping:
             self._order("stop")
         elif self._wanted == "paused":

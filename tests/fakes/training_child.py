@@ -2,7 +2,8 @@
 nothing. `python training_child.py SECONDS BEHAVIOUR … train FOLDER PARENT`, where … is what
 the real one's interpreter is given.
 
-A step takes SECONDS. BEHAVIOUR: well, or what it does wrong: refused, dies, deaf.
+A step takes SECONDS. BEHAVIOUR: well; refused, with a model that is worse than its base; dies, at
+once; pores, for ever over the files.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Child:
                 self.wire.wait_while_held()
                 self.wire.say(Held(step=step, held=False))
             reason = self.wire.reason
-            if reason is not None and self.behaviour != "deaf":
+            if reason is not None:
                 where = self.save(step)
                 self.wire.say(Yielded(step=step, reason=reason, checkpoint=where))
                 return YIELDED
@@ -114,9 +115,11 @@ class Child:
         return FINISHED
 
 
-def answer(verb: str) -> int:
+def answer(verb: str, behaviour: str) -> int:
     """What is asked before a job begins."""
     question = sys.stdin.buffer.read()
+    if behaviour == "pores":
+        time.sleep(3600)
     said: msgspec.Struct
     if verb == "survey":
         said = Survey(examples=10, samples=10, tokens=300, learned=50, longest=30, p50=30, p99=30)
@@ -137,7 +140,7 @@ def peak(size: int) -> Peak:
 
 def main(seconds: str, behaviour: str, *given: str) -> int:
     if given[-2] in ("survey", "dry"):
-        return answer(given[-2])
+        return answer(given[-2], behaviour)
     verb, folder, parent = given[-3:]
     assert verb == "train"
     die_with_parent(int(parent))

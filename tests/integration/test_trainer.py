@@ -152,6 +152,18 @@ async def test_who_lost_its_claim_writes_no_more(slow: Trainer) -> None:
     assert (await slow.job(id_)).status == "running"
 
 
+async def test_cancelled_while_its_files_are_read(
+    home: Path, database_url: str, valkey_url: str
+) -> None:
+    async with running_trainer(home, database_url, valkey_url, 0.01, "pores") as trainer:
+        id_ = await trainer.create()
+        await trainer.until(id_, lambda _: bool(trainer.children()))
+        (child,) = trainer.children()
+        assert await trainer.move(id_, "cancelled", *OPEN) == "cancelled"
+        await trainer.until_gone(child)
+        await trainer.until(id_, lambda _: not (trainer.home / "training" / id_).exists())
+
+
 async def test_a_file_with_errors_fails_the_job_before_it_starts(quick: Trainer) -> None:
     (quick.home / "datasets" / "bad.jsonl").write_text('{"messages": []}\n' * 9 + "{")
     job = await quick.until(
