@@ -25,7 +25,7 @@ from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.resp import Link, Lost
 from shared.settings import Settings
-from shared.wire.event import Cancel, Order, Position, Resend, decode_control
+from shared.wire.event import Cancel, Control, Order, Position, Resend
 from worker.arq_redis import arq_settings
 from worker.batches import Batches
 from worker.claims import Claims
@@ -34,6 +34,7 @@ from worker.effect import gone
 from worker.functions import chat, completion, embedding, refuse
 from worker.leases import Leases
 from worker.line import Lines
+from worker.listening import Listening
 from worker.loop import Loop
 from worker.meter import Meter
 from worker.order import Orders
@@ -45,8 +46,6 @@ from worker.servers import Servers
 from worker.settlement import settle
 from worker.siblings import Siblings
 
-POLL_SECONDS = 1
-"""How long a lost wake-up can delay a job."""
 STOP_SECONDS = 3.0
 
 Step = Callable[[], Coroutine[Any, Any, None]]
@@ -84,7 +83,6 @@ class Lane(Worker):
         self._loop = loop
         self._report = report
         self._link = Link(settings.redis, "commands", self._reconnected)
-        self._listening = Link(settings.redis, "wake")
         self._writer = ReplyWriter(
             self._link, self.name, self._clock, self._gateway_gone, self._set_flow
         )
@@ -94,6 +92,7 @@ class Lane(Worker):
         self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
+        self._listening = Listening(settings.redis, self.name, self._obey, self._lines.arrived)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
         self._claims = Claims(self._link, self.name, loop, self._lines, siblings, self._begin)
         self._stop = asyncio.Event()
@@ -124,7 +123,7 @@ class Lane(Worker):
         pinned, preload = await self._custody.begin(found.models)
         self._loop.open(self, preload, pinned)
         loops = [
-            asyncio.create_task(self._listen(), name="listen"),
+            asyncio.create_task(self._listening.run(), name="listen"),
             asyncio.create_task(self._every_second(self._renew), name="renew"),
             asyncio.create_task(self._presence.pulse(partial(self._try, self._beat)), name="beat"),
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
@@ -145,28 +144,7 @@ class Lane(Worker):
         for task in done - {stopped}:
             task.result()
 
-    async def _listen(self) -> None:
-        """Blocks on the control list and the wake list, in that order."""
-        names = (keys.control(self.name), keys.wake(self.name))
-        while True:
-            try:
-                await self._listening.wait_open(60)
-                found = await self._listening.call(
-                    "BLMPOP", POLL_SECONDS, 2, *names, "LEFT", "COUNT", 64
-                )
-            except (Lost, hiredis.HiredisError) as error:
-                logger.warning("not listening", error=str(error))
-                await asyncio.sleep(0.02)
-                continue
-            if found is not None and found[0].decode() == names[0]:
-                for message in found[1]:
-                    self._obey(message)
-            elif found is not None:
-                for name in found[1]:
-                    self._lines.arrived(name.decode())
-
-    def _obey(self, message: bytes) -> None:
-        control = decode_control(message)
+    def _obey(self, control: Control) -> None:
         if isinstance(control, Resend):
             self._writer.resend(control.gateway)
             return

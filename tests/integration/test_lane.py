@@ -25,7 +25,7 @@ from tests.lanes import (
     tokens,
 )
 from tests.native import Upstream
-from worker.lane import POLL_SECONDS
+from worker.listening import POLL_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +240,9 @@ async def test_a_question_that_is_lost_is_asked_again(hub: Hub) -> None:
     lane = hub.lanes[0]
     reply = await hub.ask(300)
     before = await some(reply, 20)
-    obey, lost = lane._obey, [True]
-    lane._obey = lambda message: lost.pop() if lost else obey(message)  # type: ignore[method-assign,assignment]
+    listening, lost = lane._listening, [True]
+    obey = listening._obey
+    listening._obey = lambda control: lost.pop() if lost else obey(control)  # type: ignore[assignment]
     await hub.take_lease_away(reply)
     assert_whole(before + await rest(reply), 300)
     assert not lost

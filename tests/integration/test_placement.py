@@ -110,8 +110,9 @@ async def test_a_call_that_is_lost_is_made_again(
     async with running(valkey_url, upstream, lanes=2, models=models) as hub:
         lost: list[str] = []
         for lane in hub.lanes:
-            arrived = lane._lines.arrived
-            lane._lines.arrived = lambda name, go=arrived: go(name) if lost else lost.append(name)  # type: ignore[method-assign,misc]
+            hears = lane._listening
+            arrived = hears._arrived
+            hears._arrived = lambda name, go=arrived: go(name) if lost else lost.append(name)  # type: ignore[misc]
         assert_whole(await rest(await hub.ask(20, model="a")), 20)
         assert len(lost) == 1
         assert len(owners(hub, "a")) == 1
