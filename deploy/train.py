@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from deploy.admin import Admin, Fields, reach, table, when
 from deploy.sending import Sender
 from deploy.stream import ApiError, Client
 from shared.settings import Settings
+from shared.size import spell_size
 
 LOOK_EVERY = 0.5
 LATEST = 100
@@ -26,6 +29,7 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
     """Exit status 1 when the hub refuses or does not answer, or a job that is watched fails."""
     act = {
         "create": create,
+        "estimate": estimate,
         "list": show,
         "watch": watch,
         "cancel": move,
@@ -42,6 +46,38 @@ def create(client: Client, options: argparse.Namespace) -> None:
     print(made["id"])
     if not options.detach:
         follow(admin, made["id"])
+
+
+def estimate(client: Client, options: argparse.Namespace) -> None:
+    """A job that stops before its first step; raises ApiError where its files are no good."""
+    admin = Admin(client)
+    fields = asked(client, options)
+    fields["aihub"]["hold"] = True
+    path = f"{JOBS}/{quote(admin.send('POST', JOBS, fields)['id'])}"
+    try:
+        while (job := admin.send("GET", path))["status"] in ("validating_files", "queued"):
+            time.sleep(LOOK_EVERY)
+    finally:
+        with suppress(ApiError):
+            admin.send("POST", f"{path}/cancel")
+    if job["aihub"]["plan"] is None:
+        raise ApiError(f"the job {job['status']}: {(job['error'] or {}).get('message', '')}")
+    for line in planned(job["aihub"]["plan"]):
+        print(line)
+
+
+def planned(plan: Fields) -> Iterator[str]:
+    """What a job would be, line by line, with the reasons."""
+    chosen = plan["hyperparameters"]
+    together = chosen["batch"] * chosen["accumulation"]
+    yield f"{plan['steps']} steps of {together} examples, {chosen['epochs']} epochs"
+    yield f"{plan['tokens']} tokens an epoch"
+    terms = ", ".join(f"{name} {spell_size(size)}" for name, size in plan["estimate"].items())
+    yield f"{spell_size(plan['sizes'][0]['bytes'])} of the device: {terms}"
+    for size in plan["sizes"][1:]:
+        yield f"  {spell_size(size['bytes'])} with {size['batch']} at once"
+    for reason in plan["reasons"]:
+        yield f"{reason['name']} {reason['value']}: {reason['why']}"
 
 
 def asked(client: Client, options: argparse.Namespace) -> Fields:

@@ -10,18 +10,10 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", dest="admin", help="a key with the scopes training and files")
     action = parser.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser
     made = action("create", help="upload a file, fine-tune a model with it, and follow the job")
-    made.add_argument("file", help="JSONL: conversations, or pairs of preferences")
-    made.add_argument("--model", required=True, help="the base model")
-    made.add_argument("--name", help="a part of the new model's name")
-    made.add_argument("--validation", metavar="FILE", help="what it is judged by")
-    made.add_argument("--method", choices=("supervised", "dpo"), default="supervised")
-    made.add_argument("--type", choices=("lora", "qlora"), help="default: by the base")
-    made.add_argument("--epochs", type=int)
-    made.add_argument("--batch", type=int, help="examples of one step")
-    made.add_argument("--rate", type=float, help="multiplies the usual learning rate")
-    made.add_argument("--seed", type=int)
-    made.add_argument("--prompt", action="append", help="both models answer it at the end")
+    add_job(made)
     made.add_argument("--detach", action="store_true", help="print the job's id and leave")
+    told = action("estimate", help="check a file, and say what such a job would be and take")
+    add_job(told)
     action("list", help="the newest jobs").add_argument("--last", type=int, default=20)
     words = {
         "watch": "follow a job to its end",
@@ -34,3 +26,17 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     picture = action("loss", help="the loss of a job as a picture")
     picture.add_argument("job", help="its id")
     picture.add_argument("--to", metavar="FILE", help="default: JOB.svg")
+
+
+def add_job(made: argparse.ArgumentParser) -> None:
+    made.add_argument("file", help="JSONL: conversations, or pairs of preferences")
+    made.add_argument("--model", required=True, help="the base model")
+    made.add_argument("--name", help="a part of the new model's name")
+    made.add_argument("--validation", metavar="FILE", help="what it is judged by")
+    made.add_argument("--method", choices=("supervised", "dpo"), default="supervised")
+    made.add_argument("--type", choices=("lora", "qlora"), help="default: by the base")
+    made.add_argument("--epochs", type=int)
+    made.add_argument("--batch", type=int, help="examples of one step")
+    made.add_argument("--rate", type=float, help="multiplies the usual learning rate")
+    made.add_argument("--seed", type=int)
+    made.add_argument("--prompt", action="append", help="both models answer it at the end")

@@ -127,10 +127,12 @@ class Run:
         if job.plan is not None:
             return msgspec.convert(job.plan, Planned)
         made = await self._planner.plan(job, data)
-        note = Note("Files validated, moving job to queued state", data=words.chosen(made))
-        if await self._book.planned(msgspec.to_builtins(made), note) is None:
+        to = "paused" if job.asked.hold else "queued"
+        note = Note(f"Files validated, moving job to {to} state", data=words.chosen(made))
+        status = await self._book.planned(msgspec.to_builtins(made), note)
+        if status != "queued":
             return None
-        self._wanted = "queued"
+        self._wanted = status
         return made
 
     async def _once(self, made: Planned, descriptor: int) -> Planned | None:

@@ -68,7 +68,8 @@ WHERE owner = %(owner)s;
 
 -- name: plan_job
 UPDATE fine_tuning_job
-SET plan = %(plan)s, status = 'queued'
+SET plan = %(plan)s,
+    status = CASE WHEN asked @> '{"hold": true}' THEN 'paused' ELSE 'queued' END
 WHERE id = %(id)s AND fence = %(fence)s AND status IN ('validating_files', 'queued')
 RETURNING status;
 

@@ -33,6 +33,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_length: int | None = None
     learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
+    hold: bool = False
+    """It pauses once it is planned."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,6 +62,18 @@ def test_a_job_is_paused_resumed_and_cancelled(hub: Hub) -> None:
     assert (watched.returncode, "cancelled" in watched.stderr) == (1, True)
 
 
+def test_an_estimate_trains_nothing(hub: Hub) -> None:
+    file = str(hub.home / "datasets" / "a.jsonl")
+    told = train(hub, "estimate", file, "--model", "tiny", "--epochs", "4")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert "4 epochs" in lines[0]
+    assert any(line.startswith("learning_rate ") for line in lines)
+    assert "MiB of the device" in told.stdout
+    newest = train(hub, "list", "--last", "1").stdout.splitlines()[-1]
+    assert newest.split()[1:3] == ["cancelled", "-"]
+
+
 def test_what_is_refused_is_told(hub: Hub) -> None:
     refused = train(hub, "create", "/none/such.jsonl", "--model", "tiny")
     assert refused.returncode == 1

@@ -61,6 +61,7 @@ def created(asked: JobCreate, account: Account, catalog: Catalog, settings: Sett
             max_length=extension.max_length,
             learning_rate=extension.learning_rate,
             prompts=extension.prompts,
+            hold=extension.hold,
         ),
         suffix=asked.suffix,
         seed=random.randrange(1 << 31) if asked.seed is None else asked.seed,

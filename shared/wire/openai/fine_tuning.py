@@ -68,6 +68,8 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=32)
     ] = ()
     """Base and tuned model answer them at the end."""
+    hold: bool = False
+    """It pauses once its files are validated and everything is chosen."""
 
 
 class JobCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
