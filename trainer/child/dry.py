@@ -162,7 +162,7 @@ def peak(folder: Path, chosen: Hyperparameters, method: str, device: str) -> Pea
     count = sum(each.numel() for each in trained)
     # On a card autocast computes in the base's type beside adapters of 4 bytes, unless it is
     # quantised: there trl makes the adapters 2 bytes wide.
-    wide = device == "cpu" or chosen.quantise == "none"
+    wide = device == "cpu" or chosen.quantise == "none" or chosen.dtype == "float16"
     width = 4 if wide else 2
     held = sum(each.numel() * each.element_size() for each in trained)
     living = Living()

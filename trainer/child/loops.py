@@ -33,7 +33,7 @@ def build(
         callbacks=[watch],
     )
     made.remove_callback(PrinterCallback)
-    if plan.device == "cpu":
+    if plan.device == "cpu" or plan.hyperparameters.dtype == "float16":
         widen(model)
     return made
 

@@ -82,7 +82,8 @@ def trainable(model: Any) -> int:
 
 
 def widen(model: Any) -> None:
-    """On a CPU an adapter in bfloat16, as trl makes it beside 4 bits, costs twice the time."""
+    """To float32 what trl makes bfloat16 beside 4 bits: on a CPU that costs twice the time, and
+    float16's scaler cannot work on it."""
     for each in model.parameters():
         if each.requires_grad:
             each.data = each.data.to(torch.float32)
