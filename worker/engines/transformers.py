@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64decode
 from pathlib import Path
 
@@ -18,20 +17,18 @@ from shared.errors import (
 )
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
-from shared.wire.node import LoadProgress
 from worker.engines import refusal as refusals
 from worker.engines.base import Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
-from worker.engines.refusal import Subject, clean, too_long
+from worker.engines.refusal import clean, too_long
 from worker.engines.toolcalls import CallReader
+from worker.engines.torch_engine import SUBJECTS, TorchEngine
 from worker.engines.transformers_server import TransformersServer
 from worker.engines.transformers_shape import Shaped, shaped
 from worker.engines.upstream import Refused
-from worker.engines.vllm_adapter import check_adapter, refused
 from worker.engines.vllm_refusal import complaint, refusal
 
 NOT_LOADED = b'"adapter_not_loaded"'
-SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 
 
 class Rows(msgspec.Struct):
@@ -42,88 +39,33 @@ class Rows(msgspec.Struct):
     """Base64 of 32-bit floats, row by row."""
 
 
-class Transformers:
+class Transformers(TorchEngine):
     """A base.Engine.
 
     A resumed answer goes on at its own place, under a schema too. Its text counts as many tokens
     as the tokenizer makes of it.
     """
 
+    title = "transformers"
+    to_sleep, to_wake = "/sleep", "/wake"
+
     def __init__(
         self, name: str, model: Model, settings: Settings, reservation: Reservation | None
     ) -> None:
-        self.can_sleep = reservation is not None and bool(reservation.device)
-        self.can_adapt = model.kind == "chat"
-        self._model = model
-        self._models = settings.folder / "models"
-        self._server = TransformersServer(name, model, settings, reservation)
-        self._adapters: dict[str, Path] = {}
-        """What the running child has loaded; the caller bounds it by unloading."""
-        self._adapting = asyncio.Lock()
+        server = TransformersServer(name, model, settings, reservation)
+        super().__init__(server, model, settings, reservation, can_adapt=model.kind == "chat")
 
-    @property
-    def alive(self) -> bool:
-        return self._server.running and not self._server.asleep
+    async def _load(self, name: str, folder: Path) -> None:
+        try:
+            await self._post("/adapters/load", {"name": name, "path": str(folder)})
+        except Refused as error:
+            raise InvalidValue(clean(complaint(error.body).message), param="adapter") from error
 
-    def pids(self) -> list[int]:
-        return self._server.pids()
-
-    def progress(self) -> LoadProgress | None:
-        return self._server.progress()
-
-    def grant(self, bytes: int) -> None:
-        self._server.grant(bytes)
-
-    async def start(self) -> None:
-        if not self._server.running:
-            self._adapters.clear()
-        await self._server.start()
-
-    async def stop(self) -> None:
-        self._adapters.clear()
-        await self._server.stop()
-
-    async def ended(self) -> None:
-        await self._server.ended()
-
-    async def sleep(self) -> None:
-        if not self.can_sleep:
-            raise UnsupportedValue("transformers cannot sleep on a CPU.", param="model")
-        if not self._server.asleep:
-            await self._server.turn("/sleep", asleep=True)
-
-    async def wake(self) -> None:
-        if not self.can_sleep:
-            raise UnsupportedValue("transformers cannot sleep on a CPU.", param="model")
-        if self._server.asleep:
-            await self._server.turn("/wake", asleep=False)
-
-    async def load_adapter(self, name: str, path: str) -> None:
-        if not self.can_adapt:
-            raise UnsupportedValue("An embedding model takes no adapters.", param="model")
-        folder = self._models / path
-        async with self._adapting:
-            loaded = self._adapters.get(name)
-            if loaded is not None and loaded != folder:
-                raise refused(name, "another version has this name")
-            if loaded is not None:
-                return
-            await asyncio.to_thread(check_adapter, name, folder, None, "transformers")
-            try:
-                await self._post("/adapters/load", {"name": name, "path": str(folder)})
-            except Refused as error:
-                raise InvalidValue(clean(complaint(error.body).message), param="adapter") from error
-            self._adapters[name] = folder
-
-    async def unload_adapter(self, name: str) -> None:
-        async with self._adapting:
-            if name not in self._adapters:
-                return
-            try:
-                await self._post("/adapters/unload", {"name": name})
-            except Refused as error:
-                raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
-            del self._adapters[name]
+    async def _unload(self, name: str) -> None:
+        try:
+            await self._post("/adapters/unload", {"name": name})
+        except Refused as error:
+            raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
 
     async def generate(self, generation: Generation, sink: Sink) -> Usage:
         if self._model.kind != "chat":
@@ -169,9 +111,6 @@ class Transformers:
             return not_loaded(generation.adapter)
         subject = SUBJECTS[generation.kind]
         return refusal(error.status, error.body, subject, request.schema_param)
-
-    async def _post(self, path: str, told: object) -> bytes:
-        return await self._server.upstream.call("POST", path, msgspec.json.encode(told))
 
 
 def input_refusal(error: Refused) -> HubError:

@@ -11,21 +11,20 @@ import msgspec
 from shared.errors import EngineFailed, HubError, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
 from shared.wire.event import Usage, Vectors
-from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
 from worker.engines.refusal import Subject, clean, too_long
 from worker.engines.replay import Prefix, ReplaySink, calls_behind
 from worker.engines.toolcalls import CallReader
+from worker.engines.torch_engine import SUBJECTS, TorchEngine
 from worker.engines.upstream import Refused
-from worker.engines.vllm_adapter import check_adapter, make_empty, refused
+from worker.engines.vllm_adapter import make_empty, refused
 from worker.engines.vllm_arguments import adapter_rank, weights
 from worker.engines.vllm_refusal import complaint, limit_of, refusal
 from worker.engines.vllm_server import VllmServer
 from worker.engines.vllm_shape import Shaped, go_on_behind, shaped
 
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
-SUBJECTS: dict[str, Subject] = {"chat": "messages", "completion": "prompt"}
 TEMPLATED = ("prompt", "messages", "tools", "chat_template_kwargs")
 NOT_FOUND = 404
 PLAIN = "@plain"
@@ -37,103 +36,55 @@ class Tokens(msgspec.Struct):
     tokens: list[int]
 
 
-class Vllm:
+class Vllm(TorchEngine):
     """A base.Engine.
 
     Usage after a resumed attempt counts as LlamaCpp's does. An answer that a schema holds cannot
     be resumed by vLLM: it is generated again, and given from where the earlier attempt ended.
     """
 
+    title = "vLLM"
+    to_sleep, to_wake = "/sleep?level=1&mode=abort", "/wake_up"
+
     def __init__(
         self, name: str, model: Model, settings: Settings, reservation: Reservation | None
     ) -> None:
-        self.can_sleep = reservation is not None and bool(reservation.device)
-        self._rank = adapter_rank(model)
-        self.can_adapt = self._rank is not None
+        rank = adapter_rank(model)
+        self._vllm = VllmServer(name, model, settings, reservation)
+        super().__init__(
+            self._vllm, model, settings, reservation, can_adapt=rank is not None, rank=rank
+        )
         self._name = name
-        self._model = model
-        self._models = settings.folder / "models"
-        self._server = VllmServer(name, model, settings, reservation)
         on_cpu = reservation is not None and not reservation.device
         self._plain = f"{name}{PLAIN}" if on_cpu and self.can_adapt else name
         """What the server knows the model by without adapters; see shared.vllm.lora_slots."""
-        self._adapters: dict[str, Path] = {}
-        """What the running server has loaded; the caller bounds it by unloading."""
-        self._adapting = asyncio.Lock()
-
-    @property
-    def alive(self) -> bool:
-        return self._server.running and not self._server.asleep
-
-    def pids(self) -> list[int]:
-        return self._server.pids()
-
-    def progress(self) -> LoadProgress | None:
-        return self._server.progress()
-
-    def grant(self, bytes: int) -> None:
-        self._server.grant(bytes)
 
     async def start(self) -> None:
         if self._server.running:
             return
-        self._adapters.clear()
-        await self._server.start()
+        await super().start()
         if self._plain != self._name:
             await self._load_plain()
 
-    async def stop(self) -> None:
-        self._adapters.clear()
-        await self._server.stop()
+    async def _load(self, name: str, folder: Path) -> None:
+        told = {"lora_name": name, "lora_path": str(folder)}
+        try:
+            await self._post("/v1/load_lora_adapter", told)
+        except Refused as error:
+            if error.status >= SERVER_FAULT and await self._vllm.lost():
+                raise EngineLost("the engine died of an adapter") from error
+            why = clean(complaint(error.body).message) or f"the engine answers {error.status}"
+            raise refused(name, why) from error
 
-    async def ended(self) -> None:
-        await self._server.ended()
-
-    async def sleep(self) -> None:
-        if not self.can_sleep:
-            raise UnsupportedValue("vLLM cannot sleep on a CPU.", param="model")
-        if not self._server.asleep:
-            await self._server.sleep()
-
-    async def wake(self) -> None:
-        if not self.can_sleep:
-            raise UnsupportedValue("vLLM cannot sleep on a CPU.", param="model")
-        if self._server.asleep:
-            await self._server.wake()
-
-    async def load_adapter(self, name: str, path: str) -> None:
-        if self._rank is None:
-            raise UnsupportedValue("The engine of this model takes no adapters.", param="model")
-        folder = self._models / path
-        async with self._adapting:
-            loaded = self._adapters.get(name)
-            if loaded is not None and loaded != folder:
-                raise refused(name, "another version has this name")
-            if loaded is not None:
-                return
-            await asyncio.to_thread(check_adapter, name, folder, self._rank)
-            told = {"lora_name": name, "lora_path": str(folder)}
-            try:
-                await self._post("/v1/load_lora_adapter", told)
-            except Refused as error:
-                if error.status >= SERVER_FAULT and await self._server.lost():
-                    raise EngineLost("the engine died of an adapter") from error
-                why = clean(complaint(error.body).message) or f"the engine answers {error.status}"
-                raise refused(name, why) from error
-            self._adapters[name] = folder
-
-    async def unload_adapter(self, name: str) -> None:
-        async with self._adapting:
-            if self._adapters.pop(name, None) is None:
-                return
-            try:
-                await self._post("/v1/unload_lora_adapter", {"lora_name": name})
-            except Refused as error:
-                if error.status != NOT_FOUND:
-                    raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
+    async def _unload(self, name: str) -> None:
+        try:
+            await self._post("/v1/unload_lora_adapter", {"lora_name": name})
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise EngineFailed(f"The adapter {name!r} could not be unloaded.") from error
 
     async def _load_plain(self) -> None:
-        folder = self._server.folder / "plain"
+        folder = self._vllm.folder / "plain"
         await asyncio.to_thread(make_empty, folder, Path(weights(self._model, self._models)))
         told = {"lora_name": self._plain, "lora_path": str(folder)}
         try:
@@ -193,13 +144,13 @@ class Vllm:
         except Refused as error:
             raise await self._explain(error, request, subject) from None
         except EngineFailed:
-            if await self._server.lost():
+            if await self._vllm.lost():
                 raise EngineLost("the engine died in the middle of a request") from None
             raise
         return reader.close()
 
     async def _explain(self, error: Refused, request: Shaped, subject: Subject) -> Exception:
-        if error.status >= SERVER_FAULT and await self._server.lost():
+        if error.status >= SERVER_FAULT and await self._vllm.lost():
             return EngineLost("the engine died")
         limit = limit_of(error.body)
         if limit is None:
@@ -219,6 +170,3 @@ class Vllm:
         except Refused as error:
             failed: HubError = refusal(error.status, error.body, "prompt", "response_format")
             raise failed from None
-
-    async def _post(self, path: str, told: dict[str, Any]) -> bytes:
-        return await self._server.upstream.call("POST", path, msgspec.json.encode(told))
