@@ -17,7 +17,7 @@ import redis
 from arq.connections import create_pool
 from arq.worker import Worker, func
 
-from shared import ids, keys, log, queue
+from shared import holds, ids, keys, log, queue
 from shared.catalog import Catalog
 from shared.clock import Clock, SystemClock
 from shared.errors import HubError
@@ -128,6 +128,7 @@ class Lane(Worker):
             asyncio.create_task(self._presence.pulse(partial(self._try, self._beat)), name="beat"),
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
             asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
+            asyncio.create_task(self._every_second(self._sweep), name="sweep"),
         ]
         loops.append(asyncio.create_task(self._leases.run(), name="leases"))
         if self._servers is not None:
@@ -233,6 +234,10 @@ class Lane(Worker):
                 if request is not None:
                     logger.warning("lease lost", job=id_)
                     request.stop("lost")
+
+    async def _sweep(self) -> None:
+        if released := await holds.sweep(self._link):
+            logger.info("holds of jobs that are gone were released", count=released)
 
     async def _beat(self) -> None:
         await self._tell()
