@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from gateway.exchange import Header
 from shared.errors import BudgetExhausted, RateLimited
@@ -21,8 +22,21 @@ NAMES = {
     "tokens": "tokens per minute",
     "concurrent": "requests at a time",
 }
+REQUESTS = (
+    b"x-ratelimit-limit-requests",
+    b"x-ratelimit-remaining-requests",
+    b"x-ratelimit-reset-requests",
+)
+TOKENS = (
+    b"x-ratelimit-limit-tokens",
+    b"x-ratelimit-remaining-tokens",
+    b"x-ratelimit-reset-tokens",
+)
 UNITS = {"tokens": "tokens", "micros": "of money"}
 WHOLE = {"day": "today's", "week": "this week's", "month": "this month's", "total": "whole"}
+
+Level = tuple[int, int, int]
+"""What is left of a limit, the limit, ms until all of it is."""
 
 
 def headers(standings: Sequence[Standing]) -> list[Header]:
@@ -30,19 +44,26 @@ def headers(standings: Sequence[Standing]) -> list[Header]:
 
     A limit stands at its beginning again when its last request or token is a minute old.
     """
-    found: list[Header] = []
-    for what in ("requests", "tokens"):
-        given = [
-            (limit, limit - getattr(one, what), getattr(one, f"{what}_ms"))
-            for one in standings
-            if (limit := getattr(one.limits, f"{what}_per_minute")) is not None
-        ]
-        if given:
-            limit, left, reset = min(given, key=lambda each: each[1])
-            values = (str(limit), str(max(0, left)), duration(reset))
-            for name, value in zip(("limit", "remaining", "reset"), values, strict=True):
-                found.append((f"x-ratelimit-{name}-{what}".encode(), value.encode()))
-    return found
+    requests: Level | None = None
+    tokens: Level | None = None
+    for one in standings:
+        limit = one.limits.requests_per_minute
+        if limit is not None:
+            level = (limit - one.requests, limit, one.requests_ms)
+            requests = level if requests is None else min(requests, level)
+        limit = one.limits.tokens_per_minute
+        if limit is not None:
+            level = (limit - one.tokens, limit, one.tokens_ms)
+            tokens = level if tokens is None else min(tokens, level)
+    return told(REQUESTS, requests) + told(TOKENS, tokens)
+
+
+def told(names: tuple[bytes, bytes, bytes], level: Level | None) -> list[Header]:
+    if level is None:
+        return []
+    left, limit, reset = level
+    values = (b"%d" % limit, b"%d" % max(0, left), duration(reset).encode())
+    return list(zip(names, values, strict=True))
 
 
 def counted(standings: Sequence[Standing], tokens: int) -> list[Standing]:
@@ -58,6 +79,7 @@ def counted(standings: Sequence[Standing], tokens: int) -> list[Standing]:
     ]
 
 
+@lru_cache(64)
 def duration(ms: int) -> str:
     """As OpenAI writes it: 120ms, 1.5s, 6m0s."""
     if ms < 1000:

@@ -17,13 +17,13 @@ local standing
 if ARGV[11] ~= '' then
   local names, hold = {KEYS[6], KEYS[7]}, cmsgpack.unpack(ARGV[11])
   if ARGV[9] == '0' then
-    local refused
-    standing, refused = check_limits(hold, now)
+    local refused, there
+    standing, refused, there = check_limits(hold, now)
     if refused then return {-2, waiting, standing, refused} end
     local counters
     refused, counters = check_budgets(hold)
     if refused then return {-3, waiting, standing, refused} end
-    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, now), now, epoch)
+    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, standing, there, now), now, epoch)
   elseif redis.call('EXISTS', KEYS[6]) == 0 then
     reserve(names, ARGV[1], ARGV[11], hold, nil, 0, now, epoch)
   end

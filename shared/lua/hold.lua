@@ -17,7 +17,7 @@ end
 -- Requests of the last minute; what is older goes, in strides.
 local function requests_of(log, now)
   local count = redis.call('LLEN', log)
-  local stride = 1
+  local stride = count > 0 and 1 or 0
   while stride > 0 do
     local old = redis.call('LINDEX', log, -stride)
     if old and tonumber(old) <= now - MINUTE then
@@ -31,27 +31,29 @@ local function requests_of(log, now)
   return count
 end
 
--- Tokens of the last minute, to the second: one field for each, s their sum, o the oldest.
+-- Tokens of the last minute, to the second: one field for each, s their sum, o the oldest. What it
+-- returns goes to add_tokens.
 local function tokens_of(buckets, now)
-  local c = redis.call('HMGET', buckets, 's', 'o')
-  local used, oldest = tonumber(c[1] or 0), tonumber(c[2] or 0)
-  local edge = math.floor(now / 1000) - 60
-  if not c[1] or oldest >= edge then return used end
+  local second = math.floor(now / 1000)
+  local c = redis.call('HMGET', buckets, 's', 'o', whole(second))
+  local used, oldest, edge = tonumber(c[1] or 0), tonumber(c[2] or second), second - 60
   if edge - oldest > 120 then
     redis.call('DEL', buckets)
-    return 0
+    used, oldest = 0, second
   end
-  for second = oldest, edge - 1 do
-    used = used - (redis.call('HGET', buckets, whole(second)) or 0)
-    redis.call('HDEL', buckets, whole(second))
+  for past = oldest, edge - 1 do
+    used = used - (redis.call('HGET', buckets, whole(past)) or 0)
+    redis.call('HDEL', buckets, whole(past))
   end
-  redis.call('HSET', buckets, 's', whole(used), 'o', whole(edge))
-  return used
+  if oldest < edge then redis.call('HSET', buckets, 's', whole(used), 'o', whole(edge)) end
+  return {whole(second), tonumber(c[3] or 0), used, whole(math.max(oldest, edge))}
 end
 
-local function add_tokens(buckets, second, tokens)
-  redis.call('HINCRBY', buckets, whole(second), whole(tokens))
-  redis.call('HINCRBY', buckets, 's', whole(tokens))
+-- Adds tokens to the second that was looked at; the lists of a minute are kept for a minute more.
+local function add_tokens(limit, there, tokens)
+  redis.call('HSET', limit[3], there[1], whole(there[2] + tokens), 's', whole(there[3] + tokens),
+    'o', there[4])
+  if there[2] == 0 then redis.call('PEXPIRE', limit[3], 2 * MINUTE) end
 end
 
 -- The seconds whose tokens are counted, in order, and these.
@@ -87,8 +89,8 @@ local function rest_of(limit, now)
 end
 
 -- What of a limit is in the way of a request: 1 requests | 2 tokens | 3 concurrent, used, ms until
--- there is room. Sets how the limit stands.
-local function check_limit(limit, stand, need, now)
+-- there is room. Sets how the limit stands, and the second that its tokens are counted in.
+local function check_limit(limit, i, stand, there, need, now)
   if limit[2] > 0 then
     stand[1] = requests_of(limit[1], now)
     if stand[1] >= limit[2] then
@@ -96,7 +98,8 @@ local function check_limit(limit, stand, need, now)
     end
   end
   if limit[4] > 0 then
-    stand[3] = tokens_of(limit[3], now)
+    there[i] = tokens_of(limit[3], now)
+    stand[3] = there[i][3]
     if stand[3] + need > limit[4] then
       local seconds, amounts = seconds_of(limit[3])
       return 2, stand[3], until_free(seconds, amounts, stand[3] + need - limit[4], now)
@@ -110,12 +113,13 @@ local function check_limit(limit, stand, need, now)
 end
 
 -- How each limit stands: {requests, ms until none are left, tokens, the same}; times are there only
--- if one is in the way of a request, as {number, what check_limit returns}.
+-- if one is in the way of a request, as {number, what check_limit returns}. And the seconds that
+-- tokens are counted in.
 local function check_limits(hold, now)
-  local standing, refused = {}, nil
+  local standing, refused, there = {}, nil, {}
   for i, limit in ipairs(hold[5]) do
     standing[i] = {0, 0, 0, 0}
-    local what, used, frees = check_limit(limit, standing[i], hold[2], now)
+    local what, used, frees = check_limit(limit, i, standing[i], there, hold[2], now)
     if what and not refused then refused = {i, what, used, frees} end
   end
   if refused then
@@ -123,7 +127,7 @@ local function check_limits(hold, now)
       standing[i][2], standing[i][4] = rest_of(limit, now)
     end
   end
-  return standing, refused
+  return standing, refused, there
 end
 
 -- A budget's epoch, spent tokens and micro-units, held ones.
@@ -153,25 +157,23 @@ local function check_budgets(hold)
   return over, counters
 end
 
-local function log_request(limit, now)
+local function log_request(limit, stand, there, now)
   if limit[2] > 0 then
     redis.call('LPUSH', limit[1], whole(now))
-    redis.call('PEXPIRE', limit[1], MINUTE)
+    -- Once a second is enough.
+    if not there or there[2] == 0 or stand[1] == 0 then
+      redis.call('PEXPIRE', limit[1], 2 * MINUTE)
+    end
   end
 end
 
--- Counts a request that was let in.
-local function count(hold, now)
-  local second = math.floor(now / 1000)
-  for _, limit in ipairs(hold[5]) do
-    log_request(limit, now)
-    if limit[4] > 0 then
-      redis.call('HSETNX', limit[3], 'o', whole(second))
-      add_tokens(limit[3], second, hold[2])
-      redis.call('PEXPIRE', limit[3], MINUTE + 2000)
-    end
+-- Counts a request that was let in; returns the second of its tokens.
+local function count(hold, standing, there, now)
+  for i, limit in ipairs(hold[5]) do
+    log_request(limit, standing[i], there[i], now)
+    if limit[4] > 0 then add_tokens(limit, there[i], hold[2]) end
   end
-  return second
+  return math.floor(now / 1000)
 end
 
 -- Writes the record of a job's hold. `names`: of the record, and of the sorted set of holds by the
@@ -181,7 +183,6 @@ local function reserve(names, id, packed, hold, counters, second, now, epoch)
   for _, limit in ipairs(hold[5]) do
     if limit[6] > 0 then
       redis.call('ZADD', limit[5], whole(hold[4]), id)
-      redis.call('PEXPIREAT', limit[5], whole(math.max(hold[4], now) + MINUTE))
     end
   end
   for i, draw in ipairs(hold[6]) do
@@ -206,8 +207,12 @@ local function settle(names, id, packed, tokens, micros)
   local hold = cmsgpack.unpack(packed)
   for _, limit in ipairs(hold[5]) do
     if limit[6] > 0 then redis.call('ZREM', limit[5], id) end
-    if limit[4] > 0 and redis.call('HEXISTS', limit[3], whole(second)) == 1 then
-      add_tokens(limit[3], second, tokens - hold[2])
+    if limit[4] > 0 and second > 0 then
+      local c = redis.call('HMGET', limit[3], whole(second), 's')
+      if c[1] then
+        redis.call('HSET', limit[3], whole(second), whole(c[1] + tokens - hold[2]),
+          's', whole(c[2] + tokens - hold[2]))
+      end
     end
   end
   for i, draw in ipairs(hold[6]) do

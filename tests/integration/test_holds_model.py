@@ -194,6 +194,7 @@ class World:
                 and hold.tokens > (found.standing.limits.tokens_per_minute or 0)
             )
             return (key if found.standing.owner == "key" else "p", found.what)
+        assert len(holds.standings(who, placed.standing)) == len(hold.limits)
         short = holds.shortage(who, hold.ts_ms, placed.obstacle)
         assert short is not None
         counter = self.model.budgets[holds.draw(short.budget, hold.ts_ms).counter]
