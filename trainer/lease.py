@@ -29,7 +29,7 @@ ALONE_AFTER = 0.5
 books what it has."""
 REST = 5.0
 """Seconds after a job gave way before it asks again: models come back first."""
-CALM = 0.5
+CALM = 2.0
 """Seconds without a request before a child that stands still goes on."""
 AWAY = (redis.RedisError, OSError)
 
