@@ -47,7 +47,7 @@ class Admission:
 
     async def learn(self, name: str) -> None:
         """Before `admit`: a model may have been published a moment ago."""
-        if self._learn is not None and name not in self._catalog:
+        if self._learn is not None and name != routing.AUTO and name not in self._catalog:
             await self._learn(name)
 
     def admit(self, exchange: Exchange, name: str, kind: Literal["chat", "embedding"]) -> Entry:

@@ -135,3 +135,28 @@ def test_neither_auto_nor_a_fallback_leads_to_a_model_that_is_not_allowed() -> N
     limited = exchange(account=msgspec.structs.replace(LIMITED, models=("poor", "fair")))
     assert admission.admit_chat(limited, request, 10).name == "fair"
     assert admission.admit_chat(limited, poor, 10).name == "fair"
+
+
+async def test_only_names_that_nobody_knows_are_asked_for() -> None:
+    asked: list[str] = []
+
+    async def learn(name: str) -> None:
+        asked.append(name)
+
+    admission = Admission(Catalog({"m": CHAT}), dict, learn)
+    for name in ("m", "gpt", "auto", "ft:m:p::1"):
+        await admission.learn(name)
+    assert asked == ["ft:m:p::1"]
+
+
+def test_a_tuned_model_is_its_projects_alone() -> None:
+    catalog = Catalog({"m": Model(engine="llamacpp", file="m.gguf")})
+    catalog.adapt("m", "ft:m:p::1", "1", owner="proj")
+    catalog.adapt("m", "ft:m:q::1", "2", owner="another")
+    catalog.point("mine", "ft:m:p::1")
+    admission = Admission(catalog, dict)
+    assert admission.admit(exchange(), "mine", "chat").adapter is not None
+    with pytest.raises(ModelNotFound):
+        admission.admit(exchange(), "ft:m:q::1", "chat")
+    account = Account("key", "proj", "org", "mine", ("inference",), models=("ft:m:q::1",))
+    assert not permits(catalog, account, catalog.find("ft:m:q::1"))
