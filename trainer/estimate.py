@@ -44,6 +44,8 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True):
     optimiser: int
     trainable: int
     """Parameters, not bytes."""
+    unpacked: int = 0
+    """What the layers that are quantised take before they are."""
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,8 @@ def estimate(found: Peak, device: Literal["cpu", "cuda"]) -> Estimate:
         optimiser=found.optimiser,
         activations=found.peak - found.base - found.adapter - found.optimiser,
         allocator=int(found.peak * share),
-        runtime=CONTEXT if device == "cuda" else PROCESS,
+        # On a CPU the heap keeps what the layers took before they were quantised, as measured.
+        runtime=CONTEXT if device == "cuda" else PROCESS + found.unpacked,
     )
 
 

@@ -82,6 +82,7 @@ class FourBit(torch.nn.Linear):  # type: ignore[misc]
         scales = count // BLOCK
         self.scales = torch.empty(scales + 4 * (scales // NESTED), dtype=torch.uint8, device="meta")
         self.dtype = dtype
+        self.unpacked = count * dtype.itemsize
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = (self.out_features, self.in_features)
@@ -184,6 +185,7 @@ def peak(folder: Path, chosen: Hyperparameters, method: str, device: str) -> Pea
         adapter=count * width,
         optimiser=optimiser,
         trainable=count,
+        unpacked=sum(each.unpacked for each in model.modules() if isinstance(each, FourBit)),
     )
 
 

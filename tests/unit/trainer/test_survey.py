@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,8 @@ def test_an_estimate_is_its_terms() -> None:
     told = estimate(peak, "cuda")
     assert told.total == (1000 << 20) + told.allocator + told.runtime
     assert told.activations == 385 << 20
+    here, quantised = (
+        estimate(each, "cpu").total
+        for each in (peak, msgspec.structs.replace(peak, unpacked=300 << 20))
+    )
+    assert quantised - here == 300 << 20
