@@ -20,6 +20,7 @@ from tests import native
 from tests.bench.cpu import Meter, resident
 from tests.bench.figures import percentile, table
 from tests.bench.latency import queue_latency
+from tests.bench.limits import Run, compared, limited_key
 from tests.bench.peers.peers import PEERS, Peer
 from tests.hub import Hub, free_port, running_hub
 from tests.native import Upstream
@@ -165,6 +166,27 @@ class Bench:
                 rows.append([what, f"{time_ms / ours[0]:.2g}×", f"{cpu / ours[1]:.2g}×"])
         return table(f"{peer} ÷ hub", ["load", "added TTFT or reply time, p50", "CPU"], rows)
 
+    def limits(self, paced: Target, at_once: Target, limited: str) -> str:
+        """What it costs to be held to limits and budgets, in both kinds of reply."""
+        share = self._share
+
+        def run(target: Target, which: str, requests: int, *flags: str) -> Run:
+            def once(key: str) -> tuple[float, float]:
+                count = ("--requests", str(requests))
+                result, cpu = self.run(target._replace(key=key), *flags, *count)
+                return result[which]["p50"], sum(cpu.values()) / requests * 1e6
+
+            return once
+
+        streams = ("--connections", "32", "--tokens", "50", "--ramp-ms", str(PACE_MS * 10))
+        whole = ("--stream", "0", "--tokens", str(TOKENS), "--connections")
+        loads = {
+            "32 streams of 50 tokens": run(paced, "ttft_ms", 128, *streams),
+            "JSON, 1 connection": run(at_once, "total_ms", 1_200 // share, *whole, "1"),
+            "JSON, 32 connections": run(at_once, "total_ms", 4_000 // share, *whole, "32"),
+        }
+        return compared(loads, at_once.key, limited)
+
     def cancels(self, target: Target, upstream: Upstream) -> str:
         count = 200 // self._share
         since = upstream.stats()["monotonic_ns"]
@@ -252,6 +274,7 @@ def measure(
     show(bench.streams(direct, [ours]))
     show(bench.flat_out(ours_at_once))
     show(bench.documents(at_once, [ours_at_once]))
+    show(bench.limits(ours, ours_at_once, limited_key(hub, ("bench", "instant"))))
     show(bench.cancels(ours, slow))
     show(bench.memory(ours_at_once, hub))
     for name, kind in PEERS.items():
