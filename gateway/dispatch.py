@@ -187,15 +187,7 @@ class Dispatch:
         )
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply
-        try:
-            put = partial(self._enqueue, reply)
-            placed = await self.reservations.place(reservation, put)
-        except (RateLimited, BudgetExhausted):
-            self._forget(reply)
-            raise
-        except BaseException:
-            self.close(reply)
-            raise
+        placed = await self._let_in(reply, reservation)
         if placed.state == "full":
             self._forget(reply)
             raise QueueFull(
@@ -266,6 +258,16 @@ class Dispatch:
                 param="model",
                 retry_after=5,
             )
+
+    async def _let_in(self, reply: Reply, reservation: Reservation | None) -> queue.Placed:
+        try:
+            return await self.reservations.place(reservation, partial(self._enqueue, reply))
+        except (RateLimited, BudgetExhausted):
+            self._forget(reply)
+            raise
+        except BaseException:
+            self.close(reply)
+            raise
 
     async def _place(self, reply: Reply, attempt: int | None) -> queue.Placed:
         placed = await self._calls.find(reply.lane, reply.task.model)
