@@ -7,7 +7,7 @@ from collections import deque
 
 import hiredis
 
-from shared import log, queue
+from shared import log, usage_stream
 from shared.resp import Link, Lost
 from shared.wire.usage import UsageEvent, encode
 
@@ -43,7 +43,7 @@ class Record:
         data = encode(event)
         if self._stopped or len(self._waiting) >= MOST_WAITING:
             self.lost += 1
-            queue.lament(data)
+            usage_stream.lament(data)
             return
         self._waiting.append(data)
         self._some.set()
@@ -65,7 +65,7 @@ class Record:
         self._stopped = True
         self.lost += len(self)
         for data in self._waiting:
-            queue.lament(data)
+            usage_stream.lament(data)
 
     async def _send(self) -> None:
         while True:
@@ -82,7 +82,7 @@ class Record:
         waiting = self._waiting
         events = [waiting[at] for at in range(min(BATCH, len(waiting)))]
         if events:
-            await queue.record(self._link, events)
+            await usage_stream.record(self._link, events)
         for _ in events:
             waiting.popleft()
         if not waiting:

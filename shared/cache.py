@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from shared import keys
-from shared.queue import LinkLike, Script
+from shared.script import LinkLike, Script
 
 OVERHEAD = 768
 """Bytes that Redis takes for an entry beyond the answer itself: its name, its note, its places in

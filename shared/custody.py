@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared import keys
-from shared.queue import LinkLike, Script
+from shared.script import LinkLike, Script
 
 _keep = Script("keep")
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from shared import keys
-from shared.queue import MOST_EVENTS, LinkLike, Script
+from shared import keys, usage_stream
+from shared.script import LinkLike, Script
 from shared.wire import hold
 from shared.wire.account import Account, Budget, Limits, Owner, Period
 from shared.wire.hold import Draw, Hold, Limited
@@ -232,6 +232,6 @@ async def sweep(link: LinkLike) -> int:
     released: int = await _sweep.run(
         link,
         (keys.HOLDS, keys.USAGE, keys.USAGE_LOST),
-        (keys.HOLD, keys.JOB, keys.WORDS, MOST_SWEPT, MOST_EVENTS),
+        (keys.HOLD, keys.JOB, keys.WORDS, MOST_SWEPT, usage_stream.MOST_EVENTS),
     )
     return released

@@ -8,16 +8,14 @@ A job's score is its place in line while it waits and the end of its lease while
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
-import hiredis
 import msgspec
 
-from shared import keys, log
+from shared import keys, log, usage_stream
 from shared.resp import Argument
+from shared.script import LinkLike, Script
 from shared.wire import event, hold, task, usage
 from shared.wire.hold import Hold
 from shared.wire.task import Class, Task
@@ -34,39 +32,8 @@ MOST_CALLS = 64
 """For jobs of one queue at a time; the rest is found when the worker counts the line."""
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
-MOST_EVENTS = 1_000_000
-"""Usage events that wait for the database, some 200 MB. Those that find no room are in the log of
-whoever ended the request and counted; use that is over cannot be refused any more."""
-
 
 logger = log.get("queue")
-
-
-class LinkLike(Protocol):
-    """What can carry a command: shared.resp.Link or Connection."""
-
-    def call(self, *command: Argument) -> asyncio.Future[Any]: ...
-
-
-class Script:
-    """A file of shared/lua behind those it needs, called by its hash, loaded where it lacks."""
-
-    def __init__(self, *names: str) -> None:
-        folder = files("shared").joinpath("lua")
-        self._text = "".join(
-            folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names
-        )
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(
-        self, link: LinkLike, names: Sequence[Argument], values: Sequence[Argument]
-    ) -> Any:
-        try:
-            return await link.call("EVALSHA", self._sha, len(names), *names, *values)
-        except hiredis.ReplyError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-        return await link.call("EVAL", self._text, len(names), *names, *values)
 
 
 class Job(msgspec.Struct):
@@ -126,7 +93,6 @@ _finish = Script("hold", "finish")
 _release = Script("release")
 _reclaim = Script("reclaim")
 _abort = Script("hold", "abort")
-_record = Script("record")
 _conclude = Script("hold", "conclude")
 _waiting = Script("waiting")
 _standing = Script("standing")
@@ -210,7 +176,7 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
             keys.HOLDS,
             keys.USAGE,
             keys.USAGE_LOST,
-            MOST_EVENTS,
+            usage_stream.MOST_EVENTS,
             *free.values(),
         ),
     )
@@ -299,10 +265,10 @@ async def finish(
     state = await _finish.run(
         link,
         names(queue, id_),
-        (id_, worker, used or b"", MOST_EVENTS, held, tokens, micros, int(blind)),
+        (id_, worker, used or b"", usage_stream.MOST_EVENTS, held, tokens, micros, int(blind)),
     )
     if state == 2 and used is not None:
-        lament(used)
+        usage_stream.lament(used)
     return bool(state)
 
 
@@ -310,22 +276,8 @@ async def conclude(link: LinkLike, id_: str, used: bytes, bill: Bill | None) -> 
     """Settles the hold of a job that is another worker's now and writes down what it `used`."""
     tokens, micros = (0, 0) if bill is None else bill[1:]
     names = (keys.USAGE, keys.USAGE_LOST, keys.HOLD + id_, keys.HOLDS)
-    if not await _conclude.run(link, names, (id_, used, MOST_EVENTS, tokens, micros)):
-        lament(used)
-
-
-async def record(link: LinkLike, events: Sequence[bytes]) -> None:
-    """Writes UsageEvents down of requests that were no jobs."""
-    values: list[Argument] = [MOST_EVENTS, *events]
-    taken = await _record.run(link, (keys.USAGE, keys.USAGE_LOST), values)
-    for used in events[taken:]:
-        lament(used)
-
-
-def lament(used: bytes) -> None:
-    """The log is the last place where a UsageEvent can be kept."""
-    told = msgspec.json.encode(msgspec.structs.asdict(usage.decode(used))).decode()
-    logger.error("a usage event found no place but this", used=told)
+    if not await _conclude.run(link, names, (id_, used, usage_stream.MOST_EVENTS, tokens, micros)):
+        usage_stream.lament(used)
 
 
 async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
@@ -367,11 +319,11 @@ async def abort(link: LinkLike, queue: str, id_: str, used: UsageEvent | None = 
         names(queue, id_),
         (
             *(id_, cancel, keys.CONTROL_MS, keys.control("")),
-            *(data, MOST_EVENTS, tokens, micros, words, keys.WORDS_MS),
+            *(data, usage_stream.MOST_EVENTS, tokens, micros, words, keys.WORDS_MS),
         ),
     )
     if state == 3:
-        lament(data)
+        usage_stream.lament(data)
     return min(state, 2)
 
 

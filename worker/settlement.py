@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hiredis
 
-from shared import log, queue
+from shared import log, queue, usage_stream
 from shared.queue import Bill
 from shared.resp import Link, Lost
 from shared.wire.usage import UsageEvent, encode
@@ -30,7 +30,7 @@ async def settle(link: Link, worker: str, request: Request) -> None:
             return
     # The lease runs out and another attempt finds nobody waiting for it.
     if used is not None:
-        queue.lament(encode(used))
+        usage_stream.lament(encode(used))
 
 
 async def end(link: Link, worker: str, request: Request, used: UsageEvent | None) -> None:

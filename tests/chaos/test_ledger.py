@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from shared import ids, keys, queue
+from shared import ids, keys, usage_stream
 from shared.resp import Link
 from shared.wire.usage import UsageEvent, encode
 from tests.bench import usage
@@ -110,7 +110,7 @@ async def send(hub: Hub, first: int, count: int) -> None:
     await link.start()
     await link.wait_open(10)
     for start in range(first, first + count, 500):
-        await queue.record(link, [encode(event(n)) for n in range(start, start + 500)])
+        await usage_stream.record(link, [encode(event(n)) for n in range(start, start + 500)])
     await link.stop()
 
 

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import holds, keys, queue
-from shared.queue import Bill, Placed, Script
+from shared.queue import Bill, Placed
 from shared.resp import Link
+from shared.script import Script
 from shared.wire.account import Account, Budget, Limits
 from shared.wire.hold import Draw, Hold
 from shared.wire.task import Task

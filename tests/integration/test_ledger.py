@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from gateway.writer import Writer, outlived
-from shared import keys, queue
+from shared import keys, usage_stream
 from shared.clock import SystemClock
 from shared.db import Connection
 from shared.resp import Link
@@ -70,7 +70,7 @@ async def test_an_event_arrives_whole_and_in_the_sums_of_its_hour(
         code="client_closed_request",
         cache="exact",
     )
-    await queue.record(link, [encode(used), encode(replace(used, request_id="req_other"))])
+    await usage_stream.record(link, [encode(used), encode(replace(used, request_id="req_other"))])
     assert await writer.batch(ledger) == 2
     row = await one(ledger, "SELECT * FROM usage_event WHERE request_id <> 'req_other'")
     came = row.pop("ts")
@@ -88,7 +88,7 @@ async def test_a_batch_that_was_written_and_not_removed_is_not_written_again(
     ledger: Connection, writer: Writer, link: Link
 ) -> None:
     events = [event() for _ in range(50)]
-    await queue.record(link, [encode(used) for used in [*events, *events[:10]]])
+    await usage_stream.record(link, [encode(used) for used in [*events, *events[:10]]])
     assert await usage.write(ledger, events[:30]) == 30
     assert await writer.batch(ledger) == 60
     assert (await count(ledger), writer.written) == (50, 20)
@@ -102,7 +102,7 @@ async def test_what_the_tables_do_not_take_is_told_and_holds_nothing_up(
     events = [event() for _ in range(9)]
     bad = replace(events[4], code="a\x00b")
     data = [encode(used) for used in [*events[:4], bad, *events[5:]]]
-    await queue.record(link, [*data[:2], b"no event", *data[2:]])
+    await usage_stream.record(link, [*data[:2], b"no event", *data[2:]])
     with capture_logs() as said:
         assert await writer.batch(ledger) == 10
     assert await count(ledger) == 8
@@ -162,7 +162,7 @@ async def test_lines_are_written_while_months_cannot_be_made(
         with capture_logs() as said:
             await writer.tidy(ledger)
         assert [line["event"] for line in said] == ["months are not tidied"]
-        await queue.record(link, [encode(event())])
+        await usage_stream.record(link, [encode(event())])
         assert await writer.batch(ledger) == 1
     await writer.tidy(ledger)
     assert await count(ledger, "usage_event_default") == 0

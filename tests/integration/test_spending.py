@@ -12,7 +12,7 @@ import pytest
 from gateway.prices import Prices
 from gateway.reservations import Reservation, Reservations
 from gateway.spending import Spending
-from shared import db, holds, ids, keys, queue
+from shared import db, holds, ids, keys, queue, usage_stream
 from shared.clock import SystemClock
 from shared.db import Pool
 from shared.errors import BudgetExhausted, Unavailable
@@ -94,7 +94,7 @@ async def test_the_ledger_and_what_it_does_not_have_yet_count_once(
 ) -> None:
     written, both, coming = used(1), used(10), used(100)
     await write(database_url, written, both, used(7, "key_2"))
-    await queue.record(link, [encode(both), encode(coming), encode(used(70, "key_2"))])
+    await usage_stream.record(link, [encode(both), encode(coming), encode(used(70, "key_2"))])
     spending = Spending(link, lambda: pool)
     await asyncio.gather(*(spending.find_out(BUDGET, now()) for _ in range(8)))
     assert await counted(link) == (111, 0, 0, 0)

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway import record
 from gateway.record import Record
-from shared import ids, keys, queue
+from shared import ids, keys, queue, usage_stream
 from shared.resp import Link
 from shared.wire.task import Origin
 from shared.wire.usage import UsageEvent, decode, encode
@@ -111,11 +111,11 @@ async def test_a_later_attempt_that_learns_nothing_writes_the_last_words_down(li
 async def test_what_finds_no_room_is_counted_and_in_the_log(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "MOST_EVENTS", 2)
-    await queue.record(link, [encode(event())])
+    monkeypatch.setattr(usage_stream, "MOST_EVENTS", 2)
+    await usage_stream.record(link, [encode(event())])
     used = [event() for _ in range(4)]
     with capture_logs() as said:
-        await queue.record(link, [encode(one) for one in used[:2]])
+        await usage_stream.record(link, [encode(one) for one in used[:2]])
         await put(link, task("job-1"))
         await take(link)
         assert await queue.finish(link, "wk-1", QUEUE, "job-1", encode(used[2]))
