@@ -57,7 +57,8 @@ class Pipeline:
 
     async def find(self, request_id: str) -> UsageEvent | None:
         """An event that is still on its way, as far as one can look. Raises Unavailable."""
-        wanted, start = request_id.encode(), f"{ids.wall_ms(request_id) - SKEW_MS}-0"
+        since = max(0, ids.wall_ms(request_id) - SKEW_MS)
+        wanted, start = request_id.encode(), f"{since}-0"
         try:
             for _ in range(PAGES):
                 page = await self._link.call("XRANGE", keys.USAGE, start, "+", "COUNT", PAGE)

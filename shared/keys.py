@@ -59,7 +59,7 @@ LEASE_WORD = "lease"
 """On the channel of TRAINING: a worker has said another word to a trainer."""
 WORDS = "aihub:words:"
 """What is known of a job's use, for when those who count it are dead."""
-WORDS_MS = 120_000
+WORDS_MS = 86_400_000
 
 
 def queue(model: str) -> str:

@@ -18,7 +18,8 @@ from shared.wire.training import Claim, Job, Note
 
 AGAIN = 0.5
 """Seconds between two attempts."""
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests, OSError)
+UNREACHED = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
+AWAY = (*UNREACHED, OSError)
 
 T = TypeVar("T")
 logger = log.get("book")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared import dataset
-from shared.errors import HubError
+from shared.errors import HubError, Unavailable
 from shared.settings import Settings
 from shared.wire.openai.fine_tuning import JobError
 from shared.wire.training import Job
@@ -76,7 +76,7 @@ class Files:
         except ValueError as error:
             raise InvalidDataError(JobError("invalid_training_file", f"{error}.", param)) from error
         except HubError as error:
-            if error.status >= 500:
+            if isinstance(error, Unavailable):
                 raise
             raise InvalidDataError(
                 JobError("invalid_training_file", error.message, param)

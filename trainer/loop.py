@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,10 +14,12 @@ from arq.connections import ArqRedis
 
 from shared import log
 from shared.db import Connection, Pool
+from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.store import fine_tuning, tuned_model
+from shared.wire.openai.fine_tuning import JobError
 from shared.wire.training import Claim
-from trainer.book import AWAY, Book, persist
+from trainer.book import AWAY, UNREACHED, Book, LostError, persist
 from trainer.run import Run
 from trainer.shelf import Shelf
 
@@ -27,6 +30,10 @@ STOP_WITHIN = 2.0
 NODE = os.uname().nodename
 REST = 5.0
 """Seconds after a run that broke unforeseen."""
+MOST_BROKEN = 1024
+"""Jobs whose breaks are counted."""
+MOST_BREAKS = 3
+"""Runs of one job in a row that break unforeseen; then it fails, and others have their turn."""
 
 logger = log.get("trainer")
 
@@ -49,6 +56,7 @@ class Loop:
         self._shelf = shelf
         self._begin = begin
         self._run: Run | None = None
+        self._broke: dict[str, int] = {}
         self._called = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -72,9 +80,16 @@ class Loop:
     async def main(self) -> None:
         """Until `request_stop`. No other trainer may run in this home."""
         await self._inherit()
+        tidying = asyncio.create_task(self._tidying())
+        try:
+            await self._serve()
+        finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
+
+    async def _serve(self) -> None:
         while not self._stop.is_set():
             self._called.clear()
-            await self._tidy()
             claim = await self._claim()
             if claim is not None:
                 await self._work(claim)
@@ -114,14 +129,38 @@ class Loop:
             (outcome,) = await asyncio.gather(working, return_exceptions=True)
             if isinstance(outcome, Exception):
                 logger.error("a run broke", job=claim.id, exc_info=outcome)
+                await self._broken(book, outcome)
                 await asyncio.sleep(REST)
+            else:
+                self._broke.pop(claim.id, None)
         finally:
             stopping.cancel()
             self._run = None
 
+    async def _broken(self, book: Book, error: Exception) -> None:
+        """Claimed again it would break again, before all others that wait."""
+        if isinstance(error, (Unavailable, *UNREACHED)):
+            return
+        if len(self._broke) > MOST_BROKEN:
+            self._broke.clear()
+        times = self._broke[book.claim.id] = self._broke.get(book.claim.id, 0) + 1
+        if times >= MOST_BREAKS:
+            del self._broke[book.claim.id]
+            with contextlib.suppress(LostError):
+                await book.fail(JobError("server_error", f"The job broke: {type(error).__name__}."))
+
+    async def _tidying(self) -> None:
+        """Also while a job runs: what was deleted must not wait for its end."""
+        while not self._stop.is_set():
+            await self._tidy()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._stop.wait()
+
     async def _tidy(self) -> None:
         """Removes the folders of jobs that are over, and the files of models that were deleted."""
-        folders = {path.name: path for path in self._folders()}
+        running = self._run.id if self._run is not None else ""
+        folders = {path.name: path for path in self._folders() if path.name != running}
         try:
             async with self._pool.connection() as connection:
                 over = await fine_tuning.ended(connection, list(folders)) if folders else []

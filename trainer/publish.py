@@ -57,6 +57,8 @@ class Publisher:
     async def result(self, book: Book, folder: Path, done: report.Done) -> None:
         """Offers the model in the transaction that ends the job. Raises OSError and LostError."""
         job, owner = await self._about(book)
+        if job.status != "running":
+            raise LostError(f"the job is {job.status}: nothing is to be left of it")
         name = naming.model(job.model, owner, job.suffix, job.id)
         gguf = None if done.adapter_gguf is None else folder / done.adapter_gguf
         path, size = await asyncio.to_thread(

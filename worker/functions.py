@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Literal
 
 from shared import log
+from shared.defaults import LIMITS, filled
 from shared.errors import EngineFailed, HubError
 from shared.wire.event import Answer, Done, Progress, Usage
 from worker.choice import (
@@ -22,7 +23,6 @@ from worker.meter import Known
 from worker.request import Request
 
 NOTHING = Progress("", 0)
-LIMITS = ("max_tokens", "max_completion_tokens")
 
 logger = log.get("functions")
 
@@ -67,7 +67,7 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
     most = task.hold.completion if task.hold is not None else 0
     await together(
         [
-            run.run(kind, capped({**defaults, **bodies[choice]}, most))
+            run.run(kind, capped(filled(defaults, bodies[choice]), most))
             for choice, run in runs.items()
         ]
     )

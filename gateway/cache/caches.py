@@ -43,11 +43,11 @@ class Caches:
         Unavailable.
         """
         models = self.named(model) if model is not None else None
-        meant = await semantic.purge(connection, project=project, models=models)
         try:
             exact = await self._responses.purge(project or "", models or ())
         except AWAY as error:
             raise away(error) from error
+        meant = await semantic.purge(connection, project=project, models=models)
         return Purged(project=project, model=model, exact=exact, semantic=meant)
 
     def named(self, model: str) -> Sequence[str]:

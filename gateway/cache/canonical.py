@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.catalog import Entry
+from shared.defaults import filled
 from shared.wire.task import Kind
 
 FORMAT = "1"
@@ -50,10 +51,10 @@ def canonical(kind: Kind, body: bytes, defaults: Mapping[str, float | int]) -> b
         fields = {name: given.get(name) for name in EMBEDDING}
         fields["input"] = several(fields["input"])
         return encode(fields)
-    fields = {name: plain(value) for name, value in defaults.items()}
-    for name, value in given.items():
-        if value is not None and name not in NOT_PART:
-            fields[name] = plain(value)
+    said = {name: value for name, value in given.items() if value is not None}
+    fields = {
+        name: plain(value) for name, value in filled(defaults, said).items() if name not in NOT_PART
+    }
     if "max_completion_tokens" in fields:
         fields["max_tokens"] = fields.pop("max_completion_tokens")
     if fields.get("n") == 1:

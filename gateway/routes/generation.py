@@ -146,6 +146,10 @@ class Generation:
                 origin=exchange.origin,
                 reservation=reservation,
             )
+        except asyncio.CancelledError:
+            # It may be a job already: Dispatch writes its use down as it aborts it.
+            exchange.use.queued = True
+            raise
         finally:
             exchange.extra += reservation.headers()
         exchange.use.queued = True

@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -96,7 +96,8 @@ def read(query: Query, groups: Sequence[str], exchange: Exchange) -> Asked:
     """One row more than the page, which tells whether there is another."""
     now = datetime.fromtimestamp(time.time(), UTC)
     until = moment(query, "to") or now
-    since = moment(query, "from") or until.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    last = until - timedelta(microseconds=1)
+    since = moment(query, "from") or last.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if since >= until:
         raise InvalidValue("'from' must be before 'to'.", param="from")
     wanted = {name: few(query, name) for name in FILTERS}

@@ -5,5 +5,6 @@
 -- Returns 1, or 0 when there was no room for the event.
 if redis.call('EXISTS', KEYS[3]) == 1 then
   settle({KEYS[3], KEYS[4]}, ARGV[1], nil, tonumber(ARGV[4]), tonumber(ARGV[5]))
+  mark_settled(KEYS[3])
 end
 return record(KEYS[1], KEYS[2], ARGV[3], ARGV[2]) and 1 or 0

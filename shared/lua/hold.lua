@@ -91,6 +91,10 @@ end
 -- What of a limit is in the way of a request: 1 requests | 2 tokens | 3 concurrent, used, ms until
 -- there is room. Sets how the limit stands, and the second that its tokens are counted in.
 local function check_limit(limit, i, stand, there, need, now)
+  if limit[4] > 0 then
+    there[i] = tokens_of(limit[3], now)
+    stand[3] = there[i][3]
+  end
   if limit[2] > 0 then
     stand[1] = requests_of(limit[1], now)
     if stand[1] >= limit[2] then
@@ -98,8 +102,6 @@ local function check_limit(limit, i, stand, there, need, now)
     end
   end
   if limit[4] > 0 then
-    there[i] = tokens_of(limit[3], now)
-    stand[3] = there[i][3]
     if stand[3] + need > limit[4] then
       local seconds, amounts = seconds_of(limit[3])
       return 2, stand[3], until_free(seconds, amounts, stand[3] + need - limit[4], now)
@@ -196,9 +198,14 @@ local function reserve(names, id, packed, hold, counters, second, now, epoch)
   redis.call('ZADD', names[2], whole(math.min(hold[4], now + FIRST_LOOK)), id)
 end
 
+-- Notes that a hold was settled, and the line of the ledger written, though its job may still end
+-- elsewhere: that is not to count again.
+local function mark_settled(name) redis.call('SET', name .. ':settled', 1, 'PX', 10 * MINUTE) end
+
 -- Turns a hold into what was used. Without a record only what was used is counted: Redis forgot it.
 local function settle(names, id, packed, tokens, micros)
   local record = redis.call('GETDEL', names[1])
+  if not record and redis.call('EXISTS', names[1] .. ':settled') == 1 then return end
   local second, epochs = 0, {}
   if record then
     redis.call('ZREM', names[2], id)

@@ -12,9 +12,11 @@ from msgspec import UNSET, UnsetType
 
 from shared.wire.account import Amount, CacheSettings, Limits, Owner, Period, Price, Scope
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Email = Annotated[str, msgspec.Meta(max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]*$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Email = Annotated[
+    str, msgspec.Meta(max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\Z")
+]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]*\Z")]
 Scopes = Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=5)]
 Models = Annotated[tuple[Name, ...], msgspec.Meta(max_length=200)]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800)]

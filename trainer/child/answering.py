@@ -36,4 +36,5 @@ def answer(model: Any, words: Words, prompt: str, tokens: int) -> str:
             pad_token_id=words.tokenizer.pad_token_id,
         )
     begun = read["input_ids"].shape[1]
-    return str(words.tokenizer.decode(made[0][begun:], skip_special_tokens=True)).strip()
+    said = str(words.tokenizer.decode(made[0][begun:], skip_special_tokens=True))
+    return said.replace("\x00", "\ufffd").strip()  # jsonb takes no NUL

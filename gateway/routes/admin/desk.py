@@ -162,6 +162,9 @@ async def reachable() -> AsyncIterator[None]:
         raise InvalidValue(f"Invalid value for {param!r}: no such id.", param=param) from fault
     except CheckViolation as fault:
         raise InvalidValue(f"Refused by the database: {fault.diag.constraint_name}.") from fault
+    except psycopg.DataError as fault:
+        logger.info("a value cannot be stored", error=str(fault))
+        raise InvalidValue("A value holds characters that cannot be stored.") from fault
     except (psycopg.Error, PoolTimeout, OSError) as fault:
         logger.warning("the database does not answer", error=str(fault))
         raise Unavailable(

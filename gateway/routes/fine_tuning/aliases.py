@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.routes.admin.desk import Call, Done, found
+from gateway.routing import AUTO
 from shared.catalog import Catalog
 from shared.db import Connection
 from shared.errors import Conflict, InvalidValue
@@ -15,6 +16,8 @@ from shared.wire.openai.fine_tuning import AliasPut, ModelAlias
 
 PUT = msgspec.json.Decoder(AliasPut)
 LONGEST = 128
+MOST = 100
+"""Of one project; there is an end to those of all together."""
 
 
 class AliasList(msgspec.Struct, frozen=True):
@@ -46,6 +49,8 @@ class Aliases:
         if len(bases) > 1:
             raise InvalidValue("'target' and 'canary' have not the same base.", param="canary")
         before = await store.aliases(call.connection, call.account.project, name)
+        if not before and len(await store.aliases(call.connection, call.account.project)) >= MOST:
+            raise Conflict(f"The project has {MOST} aliases. Delete one first.", param="name")
         if not await store.put_alias(call.connection, name, call.account.project, asked):
             raise Conflict(f"The name {name!r} is taken.", param="name")
         after = await find(call)
@@ -86,10 +91,16 @@ class Aliases:
         return Done(after, [shown], announced=False)
 
     async def _check_name(self, call: Call, name: str) -> None:
-        if len(name) > LONGEST or name.startswith("ft:") or not name.isprintable():
+        if (
+            len(name) > LONGEST
+            or name.startswith("ft:")
+            or name == AUTO
+            or name != name.strip()
+            or not name.isprintable()
+        ):
             raise InvalidValue(f"An alias cannot be called {name!r}.", param="name")
         known = await store.aliases(call.connection, None, name)
-        if not known and name in self._catalog:
+        if not known and self._catalog.may_find(name):
             raise Conflict(f"The name {name!r} is taken.", param="name")
 
 

@@ -105,13 +105,14 @@ class FineTuningRoutes:
         """DELETE /v1/models/ft:…"""
 
         async def delete(call: Call) -> Done:
+            # First: whoever makes an alias of it holds it, and other projects' are not told of.
+            there = await tuned_model.delete(call.connection, name, call.account.project)
+            found(there or None, "model", name)
             pointing = await tuned_model.pointing_at(call.connection, name)
             if pointing:
                 raise InvalidValue(
                     f"{name!r} is what the alias {pointing[0]!r} points at.", param="model"
                 )
-            there = await tuned_model.delete(call.connection, name, call.account.project)
-            found(there or None, "model", name)
             gone = Change("model.deleted", name, project=call.account.project)
             return Done(Deleted(name, "model"), [gone], announced=False)
 

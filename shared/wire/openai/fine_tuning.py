@@ -18,8 +18,8 @@ TrainingType = Literal["lora", "qlora"]
 Level = Literal["info", "warn", "error"]
 EventType = Literal["message", "metrics"]
 
-Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Suffix = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]*$")]
+Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Suffix = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]*\Z")]
 Seed = Annotated[int, Meta(ge=0, le=2_147_483_647)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 MetadataValue = Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")]
@@ -65,7 +65,8 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_length: Annotated[int, Meta(ge=16, le=1_000_000)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     prompts: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=32)
+        tuple[Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*\Z")], ...],
+        Meta(max_length=32),
     ] = ()
     """Base and tuned model answer them at the end."""
     hold: bool = False
