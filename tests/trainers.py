@@ -100,9 +100,9 @@ class Trainer:
         below = descendants(self.server.child.pid)
         return [pid for pid in below if CHILD in command_line(pid) and alive(pid)]
 
-    async def create(self, file: str = "a.jsonl", **asked: object) -> str:
+    async def create(self, file: str = "a.jsonl", id_: str = "", **asked: object) -> str:
         job = Created(
-            id=ids.new("ftjob-"),
+            id=id_ or ids.new("ftjob-"),
             project="proj_default",
             key="key_test",
             name=None,

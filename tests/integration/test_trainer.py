@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import ids
 from shared.store import fine_tuning, tuned_model
 from tests.fakes.training_child import STEPS
 from tests.trainers import Trainer, running_trainer
@@ -71,6 +72,20 @@ async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:
     folder = quick.home / path
     await quick.until(id_, lambda _: not folder.exists())
     await quick.until(id_, lambda _: not (quick.home / "training" / id_).exists())
+
+
+async def test_a_job_that_breaks_unforeseen_gives_way(quick: Trainer) -> None:
+    id_ = ids.new("ftjob-")
+    (quick.home / "training").mkdir(exist_ok=True)
+    (quick.home / "training" / id_).write_text("in the way")
+    await quick.create(id_=id_)
+    other = await quick.create()
+    broken = await quick.until(id_, lambda job: job.finished_at is not None)
+    assert broken.status == "failed"
+    assert broken.error is not None
+    assert broken.error.message == "The job broke: FileExistsError."
+    job = await quick.until(other, lambda job: job.finished_at is not None)
+    assert job.status == "succeeded"
 
 
 async def test_a_child_that_is_killed_is_followed_by_another(slow: Trainer) -> None:
