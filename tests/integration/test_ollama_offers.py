@@ -126,10 +126,17 @@ def test_orders_and_status(server: Apart, hub: Hub, client: openai.OpenAI) -> No
     assert EMBEDDING in server.memory.held
     pinned = order(hub, "pin", model="box/all-minilm")["data"]
     assert pinned and all(one["pinned"] for one in pinned)
+
+    def shown() -> dict[str, str]:
+        told: Any = hub.get("/api/v1/models/status")[1]
+        return {
+            one["model"]: one["state"] for worker in told["workers"] for one in worker["models"]
+        }
+
+    # A gateway tells what it read of the workers within the last second.
+    wait_for(lambda: shown().get("box/all-minilm:latest") == "ready")
+    assert set(shown()) == {"box/smollm2:135m", "box/all-minilm:latest"}
     status: Any = hub.get("/api/v1/models/status")[1]
-    shown = [(one["model"], one["state"]) for w in status["workers"] for one in w["models"]]
-    assert {model for model, _ in shown} == {"box/smollm2:135m", "box/all-minilm:latest"}
-    assert ("box/all-minilm:latest", "ready") in shown
     assert status["unserved"] == []
     gone = order(hub, "unload", model="box/all-minilm", wait=True)["data"]
     assert {one["state"] for one in gone} == {"absent"}
