@@ -107,6 +107,8 @@ class Meter:
 
 def total(usages: Sequence[Usage], per_prompt: int) -> Usage:
     """A prompt counts once, however many choices it has."""
+    if len(usages) == 1:
+        return usages[0]
     prompts = [
         next((usage for usage in group if usage.prompt), group[0])
         for group in (usages[at : at + per_prompt] for at in range(0, len(usages), per_prompt))

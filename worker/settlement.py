@@ -22,7 +22,8 @@ async def settle(link: Link, worker: str, request: Request) -> None:
     used = request.used()
     for _ in range(TRIES):
         try:
-            await link.wait_open(BACK_WITHIN)
+            if not link.is_open:
+                await link.wait_open(BACK_WITHIN)
             await end(link, worker, request, used)
         except (Lost, hiredis.HiredisError) as error:
             logger.warning("cannot finish", job=request.claimed.id, error=str(error))
