@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from shared import log
 from tests import native
 from tests.bench.cpu import Meter, resident
 from tests.bench.figures import percentile, table
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder with installed peers, to compare with")
     parser.add_argument("--out", type=Path, help="write the tables here too, and figures as JSON")
     options = parser.parse_args()
+    log.configure("bench", "warning", "console")
     with tempfile.TemporaryDirectory(prefix="aihub-bench-") as folder:
         programs = native.build(Path(folder))
         paced = native.upstream(programs, Path(folder) / "p", "--pace-ms", str(PACE_MS))
