@@ -120,3 +120,8 @@ def brief(effects: list[Effect]) -> list[str]:
             case _:
                 found.append(f"{words.get(type(effect), 'keep')} {effect.model}")
     return found
+
+
+def three(capacity: float = 10, **more: object) -> Stage:
+    """Any one of a, b, c fits, no two do."""
+    return Stage({name: plan(6, **more) for name in "abc"}, capacity)
