@@ -58,12 +58,16 @@ def delete(client: Client, options: argparse.Namespace) -> None:
 def content(client: Client, options: argparse.Namespace) -> None:
     if options.output is None:
         fetch(client, options.which, sys.stdout.buffer)
-        return
-    path = Path(options.output)
+    else:
+        save(client, options.which, Path(options.output))
+
+
+def save(client: Client, id_: str, path: Path) -> None:
+    """Whole or not at all; raises ApiError."""
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as target:
-            fetch(client, options.which, target)
+            fetch(client, id_, target)
         part.replace(path)
     except OSError as error:
         raise ApiError(f"{path} cannot be written: {error.strerror}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deploy.admin import Admin, Fields, reach, table, when
+from deploy.files import save
 from deploy.sending import Sender
 from deploy.stream import ApiError, Client
 from shared.settings import Settings
@@ -23,6 +24,7 @@ LATEST = 100
 WIDTH = 24
 ENDED = ("succeeded", "failed", "cancelled")
 JOBS = "/fine_tuning/jobs"
+EXPORTS = "/fine_tuning/exports"
 
 
 def main(settings: Settings, options: argparse.Namespace) -> int:
@@ -36,6 +38,7 @@ def main(settings: Settings, options: argparse.Namespace) -> int:
         "pause": move,
         "resume": move,
         "loss": picture,
+        "export": export,
     }[options.action]
     return reach(settings, options, lambda client: act(client, options), below="")
 
@@ -150,6 +153,27 @@ def picture(client: Client, options: argparse.Namespace) -> None:
     except OSError as error:
         raise ApiError(f"{target} cannot be written: {error.strerror}") from error
     print(target)
+
+
+def export(client: Client, options: argparse.Namespace) -> None:
+    """Waits for it and fetches it; the hub keeps it as a file, too."""
+    admin = Admin(client)
+    fields: Fields = {"model": options.model, "format": options.format}
+    if options.quantisation is not None:
+        fields["quantisation"] = options.quantisation
+    made = admin.send("POST", EXPORTS, fields)
+    path = f"{EXPORTS}/{quote(made['id'])}"
+    try:
+        while (made := admin.send("GET", path))["status"] in ("queued", "running"):
+            time.sleep(LOOK_EVERY)
+    except KeyboardInterrupt:
+        admin.send("DELETE", path)
+        raise
+    if made["status"] != "succeeded":
+        raise ApiError(f"the export {made['status']}: {made['error']['message']}")
+    target = Path(options.out or admin.send("GET", f"/files/{made['file_id']}")["filename"])
+    save(client, made["file_id"], target)
+    print(f"{target} ({spell_size(made['bytes'])}, {made['file_id']})")
 
 
 def follow(admin: Admin, id_: str) -> None:

@@ -26,6 +26,16 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     picture = action("loss", help="the loss of a job as a picture")
     picture.add_argument("job", help="its id")
     picture.add_argument("--to", metavar="FILE", help="default: JOB.svg")
+    taken = action("export", help="a tuned model as a file")
+    taken.add_argument("model", help="its name, ft:…")
+    taken.add_argument(
+        "--format",
+        choices=("adapter", "safetensors", "gguf"),
+        required=True,
+        help="the adapter alone, or its base with it merged in; a tar, or one GGUF file",
+    )
+    taken.add_argument("--quantisation", help="of a GGUF file: q8_0 (default) or f16")
+    taken.add_argument("--out", metavar="PATH", help="default: by the model's name")
 
 
 def add_job(made: argparse.ArgumentParser) -> None:

@@ -16,6 +16,8 @@ TAKE = "take"
 """The function of a trainer that has it look for jobs."""
 MODELS = b"models"
 """On the channel: models or aliases have changed."""
+EXPORTS = b"exports"
+"""On the channel: an export is asked for, or not wanted any more."""
 RECONNECT_SECONDS = 0.5
 
 logger = log.get("training")

@@ -135,10 +135,13 @@ class Trainer:
 
     async def content(self, file: str) -> str:
         """Of an uploaded file."""
+        return await asyncio.to_thread((await self.fetch(file)).read_text)
+
+    async def fetch(self, file: str) -> Path:
         files = Files(lambda: self.pool, Disk(self.home / "files"), Bounds(1 << 30, 1 << 30), quiet)
         target = self.home / "fetched"
         await files.fetch("proj_default", file, target)
-        return await asyncio.to_thread(target.read_text)
+        return target
 
     async def events(self, id_: str) -> list[Event]:
         async with self.pool.connection() as connection:

@@ -19,6 +19,7 @@ from shared.files import place
 from shared.files.files import Files as Uploads
 from shared.settings import Settings, SettingsError
 from trainer.book import Book
+from trainer.exports import Exports
 from trainer.files import Files
 from trainer.lease import Lease
 from trainer.lock import locked
@@ -64,7 +65,7 @@ async def answer_calls(url: str, loop: Loop) -> None:
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def listen(url: str, loop: Loop, lease: Lease) -> None:
+async def listen(url: str, loop: Loop, lease: Lease, exports: Exports) -> None:
     link = training.client(url)
     try:
         while True:
@@ -72,6 +73,8 @@ async def listen(url: str, loop: Loop, lease: Lease) -> None:
                 async for word in training.words(link):
                     if word.decode() == keys.LEASE_WORD:
                         lease.moved.set()
+                    elif word == training.EXPORTS:
+                        exports.call()
                     else:
                         loop.moved(word.decode())
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -112,9 +115,11 @@ async def serve(chosen: Settings) -> None:
         events = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, loop.request_stop)
+        exports = Exports(chosen, pool, uploads, loop.name)
         others = [
             asyncio.create_task(answer_calls(chosen.redis, loop)),
-            asyncio.create_task(listen(chosen.redis, loop, lease)),
+            asyncio.create_task(listen(chosen.redis, loop, lease, exports)),
+            asyncio.create_task(exports.main()),
         ]
         logger.info("trainer is up", name=loop.name, device=chosen.train_device)
         try:

@@ -28,6 +28,8 @@ OWN = ("general.architecture", "general.file_type", "general.quantization_versio
 def merge(adapter: Path, base: Path, target: Path, kind: Kind) -> None:
     """Tensor by tensor, one in memory at a time. Raises Unfit, OSError, MsgspecError."""
     delta, known, reader = Delta(adapter), Base(base), GGUFReader(base)
+    if (parts := reader.fields.get("split.count")) is not None and int(parts.contents()) > 1:
+        raise Unfit("the base is a GGUF model in several files")
     changed = {known.name(module): module for module in delta.modules}
     writer = GGUFWriter(target, known.architecture)
     copy_fields(reader, writer)

@@ -51,7 +51,9 @@ def main(argv: list[str]) -> None:
         raise SystemExit("usage: python -m trainer.merging KIND ADAPTER BASE TARGET")
     try:
         merge(argv[1], *(Path(name) for name in argv[2:]))
-    except (Unfit, OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise SystemExit(f"{Path(str(error.filename)).name}: {error.strerror}") from error
+    except (Unfit, ValueError, msgspec.MsgspecError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -38,11 +38,17 @@ class Files:
 
     @asynccontextmanager
     async def arriving(
-        self, project: str, expected: int | None = None, *, part: int | None = None
+        self,
+        project: str,
+        expected: int | None = None,
+        *,
+        part: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[Arrival]:
         """A blob that comes in. `expected`: its bytes, as far as known. `part`: bytes that a part
-        of an upload may have."""
-        prefix, limit = ("blob_", self.bounds.file) if part is None else ("part_", part)
+        of an upload may have. `limit`: those that a file of the hub's own making may have."""
+        whole = self.bounds.file if limit is None else limit
+        prefix, limit = ("blob_", whole) if part is None else ("part_", part)
         size = min(limit, expected or 0)
         wanted = Wanted(ids.new(prefix), project, size, self.bounds.quota, arrival.MOST_BLOBS)
         async with self._place():
@@ -98,6 +104,13 @@ class Files:
             await arrived.land()
             async with transaction(self._pool()) as connection:
                 return await self.keep(connection, arrived, project, filename, purpose)
+
+    async def fits(self, project: str, size: int) -> None:
+        """Raises StorageExhausted where the project has no room for so many bytes now."""
+        async with transaction(self._pool()) as connection:
+            room = await blob.room(connection, project, self.bounds.quota)
+        if room.bytes + size > room.quota:
+            raise arrival.exhausted(room, size)
 
     async def find(self, project: str, id_: str) -> tuple[FileObject, list[Blob]]:
         """A file, and what it consists of; raises NotFound."""

@@ -262,3 +262,67 @@ def test_another_project_sees_nothing_of_it(place: Place) -> None:
     assert other.send("DELETE", "/models/ft:tiny:default::1").status == 404
     plain = place.post("//api/v1/admin/keys", name="p", project=project).json["value"]
     assert Client(place.base_url, plain).send("GET", "/fine_tuning/jobs").status == 403
+
+
+EXPORTS = "//api/v1/fine_tuning/exports"
+NAME = "ft:tiny:default::1"
+
+
+def test_exports_are_asked_for_listed_and_deleted(place: Place) -> None:
+    place.publish(NAME, place.create()["id"])
+    made = [
+        place.post(EXPORTS, model=NAME, format=format_).json
+        for format_ in ("adapter", "safetensors", "gguf")
+    ]
+    assert [each["quantisation"] for each in made] == [None, None, "q8_0"]
+    assert {each["status"] for each in made} == {"queued"}
+    assert place.client.send("GET", f"{EXPORTS}/{made[0]['id']}").json == made[0]
+    listed = place.client.send("GET", f"{EXPORTS}?limit=2").json
+    assert (listed["data"], listed["has_more"]) == (made[:0:-1], True)
+    rest = place.client.send("GET", f"{EXPORTS}?after={listed['last_id']}").json
+    assert (rest["data"], rest["has_more"]) == ([made[0]], False)
+    gone = place.client.send("DELETE", f"{EXPORTS}/{made[0]['id']}").json
+    assert gone == {
+        "id": made[0]["id"],
+        "object": "fine_tuning.export.deleted",
+        "deleted": True,
+    }
+    assert place.client.send("GET", f"{EXPORTS}/{made[0]['id']}").status == 404
+    for _ in range(18):
+        assert place.post(EXPORTS, model=NAME, format="adapter").status == 200
+    refused(place.post(EXPORTS, model=NAME, format="adapter"), 409, "model")
+
+
+def test_exports_that_are_refused_name_the_field(place: Place) -> None:
+    job = place.create()["id"]
+    place.publish(NAME, job)
+
+    def ask(**fields: Any) -> Reply:
+        return place.post(EXPORTS, **{"model": NAME, "format": "gguf"} | fields)
+
+    for small in ("q4_0", "q4_k_m", "nf4"):
+        reply = ask(quantisation=small)
+        refused(reply, 400, "quantisation")
+        assert "never merged into 4 bits" in reply.error["message"]
+    refused(ask(format="q4_0"), 400, "format")
+    refused(ask(format="safetensors", quantisation="f16"), 400, "quantisation")
+    refused(ask(format=7), 400, "format")
+    refused(ask(model="tiny"), 404, "model")
+    refused(ask(model="a\u0000b"), 400, "model")
+    refused(ask(target="/etc"), 400, "target")
+    refused(place.post(EXPORTS, model=NAME), 400, "format")
+    refused(place.client.send("GET", f"{EXPORTS}?after=none"), 400, "after")
+    refused(place.client.send("GET", f"{EXPORTS}?limit=0"), 400, "limit")
+    assert place.client.send("GET", f"{EXPORTS}/none").status == 404
+    assert place.client.send("DELETE", f"{EXPORTS}/none").status == 404
+    plan = Jsonb({"plan": {"base": "/b", "base_gguf": None, "hyperparameters": {}}})
+    place.execute("UPDATE fine_tuning_job SET plan = %(plan)s", plan=plan)
+    refused(ask(), 400, "format")
+    project = place.post("//api/v1/admin/projects", name="other").json["id"]
+    fields = {"name": "k", "project": project, "scopes": ["training"]}
+    key = place.post("//api/v1/admin/keys", **fields).json["value"]
+    body = json.dumps({"model": NAME, "format": "adapter"}).encode()
+    refused(Client(place.base_url, key).send("POST", EXPORTS, body), 404, "model")
+    fields = {"name": "n", "scopes": ["training"], "models": ["tiny"]}
+    narrow = place.post("//api/v1/admin/keys", **fields).json["value"]
+    refused(Client(place.base_url, narrow).send("POST", EXPORTS, body), 403, "model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_an_estimate_trains_nothing(hub: Hub) -> None:
     assert "MiB of the device" in told.stdout
     newest = train(hub, "list", "--last", "1").stdout.splitlines()[-1]
     assert newest.split()[1:3] == ["cancelled", "-"]
+
+
+def test_a_tuned_model_is_taken_away(hub: Hub, tmp_path: Path) -> None:
+    file = str(hub.home / "datasets" / "a.jsonl")
+    model = train(hub, "create", file, "--model", "tiny").stdout.splitlines()[-1]
+    target = tmp_path / "mine.tar"
+    taken = train(hub, "export", model, "--format", "adapter", "--out", str(target))
+    assert taken.returncode == 0, taken.stderr
+    assert taken.stdout.startswith(f"{target} (")
+    with tarfile.open(target) as tar:
+        names = [Path(name).name for name in tar.getnames()]
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    small = train(hub, "export", model, "--format", "gguf", "--quantisation", "q4_k_m")
+    assert (small.returncode, "never merged into 4 bits" in small.stderr) == (1, True)
+    broken = train(hub, "export", model, "--format", "safetensors")
+    assert (broken.returncode, "the export failed" in broken.stderr) == (1, True)
+    none = train(hub, "export", "ft:none", "--format", "adapter")
+    assert (none.returncode, "model_not_found" in none.stderr) == (1, True)
 
 
 def test_what_is_refused_is_told(hub: Hub) -> None:

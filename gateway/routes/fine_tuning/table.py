@@ -23,6 +23,7 @@ from gateway.routes.admin.desk import (
 from gateway.routes.admin.query import Query
 from gateway.routes.admin.table import match
 from gateway.routes.fine_tuning.aliases import Aliases
+from gateway.routes.fine_tuning.exports import Exports
 from gateway.routes.fine_tuning.jobs import Jobs, number
 from gateway.routes.fine_tuning.picture import curves, draw
 from gateway.routes.fine_tuning.stream import EventStream
@@ -41,6 +42,7 @@ from shared.wire.openai.fine_tuning import FineTuningJob
 JOBS = ("/v1/fine_tuning/jobs", "/api/v1/fine_tuning/jobs")
 BRIEF = "/api/v1/training/jobs"
 ALIASES = "/api/v1/model_aliases"
+EXPORTS = "/api/v1/fine_tuning/exports"
 SVG = (b"content-type", b"image/svg+xml")
 
 Then = Callable[[object], Awaitable[None]]
@@ -74,6 +76,7 @@ class FineTuningRoutes:
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
         aliases = Aliases(self._catalog)
+        exports = Exports(self._settings)
         one = "/{alias*}"
         tables: list[tuple[str, Sequence[Resource], Then]] = [
             *((base, self._jobs(brief=False), self._job_moved) for base in JOBS),
@@ -87,6 +90,14 @@ class FineTuningRoutes:
                     Resource(one, aliases.retrieve, put=aliases.put, delete=aliases.delete),
                 ],
                 self._models_changed,
+            ),
+            (
+                EXPORTS,
+                [
+                    Resource("", exports.list, exports.create),
+                    Resource("/{export}", exports.retrieve, delete=exports.delete),
+                ],
+                self._exports_changed,
             ),
         ]
         return [
@@ -197,6 +208,9 @@ class FineTuningRoutes:
         await training.announce(self._tuned.client, reply.id.encode())
         if reply.status in ("validating_files", "queued"):
             await training.call(self._tuned.client, reply.id)
+
+    async def _exports_changed(self, _: object) -> None:
+        await training.announce(self._tuned.client, training.EXPORTS)
 
     async def _models_changed(self, _: object) -> None:
         """This gateway at once, the others as soon as they hear of it."""
