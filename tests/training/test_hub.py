@@ -13,6 +13,7 @@ from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.hub import Hub, running_hub
+from tests.training import taken
 from tests.vllm import place
 
 WITHIN = 540.0
@@ -81,7 +82,7 @@ threads = 1
 
 
 def test_the_embedded_model_is_tuned_and_served_by_llama_cpp(
-    embedded: Hub, birds: list[dict[str, object]]
+    embedded: Hub, birds: list[dict[str, object]], tmp_path: Path
 ) -> None:
     with OpenAI(base_url=embedded.base_url, api_key=embedded.key, max_retries=0) as sdk:
         made = sdk.fine_tuning.jobs.create(
@@ -102,10 +103,13 @@ def test_the_embedded_model_is_tuned_and_served_by_llama_cpp(
         answer = say(sdk, job.fine_tuned_model)
         print(f"from the end of the job to its first answer: {time.monotonic() - ended:.2f} s")
         assert answer != before == say(sdk, "chat")
+        taken.check_gguf(sdk, job.fine_tuned_model, embedded.home, tmp_path)
     assert list((embedded.home / "tuned").glob("*/adapter.gguf"))
 
 
-def test_a_file_becomes_a_model_that_answers(sdk: OpenAI, birds: list[dict[str, object]]) -> None:
+def test_a_file_becomes_a_model_that_answers(
+    sdk: OpenAI, birds: list[dict[str, object]], tiny: Path, tmp_path: Path
+) -> None:
     extra: dict[str, Any] = {"aihub": {"prompts": [QUESTION], "learning_rate": 0.02}}
     made = sdk.fine_tuning.jobs.create(
         model="tiny",
@@ -136,4 +140,5 @@ def test_a_file_becomes_a_model_that_answers(sdk: OpenAI, birds: list[dict[str, 
     checkpoints = list(sdk.fine_tuning.jobs.checkpoints.list(made.id))
     assert checkpoints[0].step_number == 18
     assert say(sdk, checkpoints[0].fine_tuned_model_checkpoint) == answer
+    taken.check_folders(sdk, job.fine_tuned_model, tiny, tmp_path)
     assert sdk.models.delete(job.fine_tuned_model).deleted
