@@ -76,6 +76,25 @@ class Book:
     async def wait(self, note: Note) -> Status | None:
         return await self._move(lambda c: store.wait(c, self.claim), note)
 
+    async def waits(self, why: str) -> None:
+        """Tells for what, unless that is what was told last."""
+        note = Note(f"Waits for room on the device: {why}", data={"waiting": why})
+        await self._move(lambda c: store.waits(c, self.claim, why), note)
+
+    async def aside(self, why: str, *, had_its_turn: bool) -> None:
+        await self.waits(why)
+        await self._move(
+            lambda c: store.aside(c, self.claim, why, had_its_turn=had_its_turn),
+        )
+
+    async def others(self) -> bool:
+        """Whether another job could be tried now; False while PostgreSQL does not answer."""
+        try:
+            async with self._pool.connection() as connection:
+                return await store.others(connection, self.claim)
+        except AWAY:
+            return False
+
     async def fail(self, error: JobError) -> Status | None:
         note = Note(f"The job failed: {error.message}", level="error", data={"code": error.code})
         return await self._move(lambda c: store.fail(c, self.claim, error), note)

@@ -31,9 +31,25 @@ REST = 5.0
 """Seconds after a job gave way before it asks again: models come back first."""
 CALM = 2.0
 """Seconds without a request before a child that stands still goes on."""
+PATIENCE = 20.0
+"""Seconds for which room is waited for before another job is tried; idle models leave in less."""
+REFUSED_PATIENCE = 2.0
+"""The same where the worker says that nothing more would leave."""
+TURN = 600.0
+"""The same of a job that MOST_OVERTAKEN others have overtaken."""
+MOST_OVERTAKEN = 4
+ASK_OTHERS = 1.0
 AWAY = (redis.RedisError, OSError)
 
 logger = log.get("lease")
+
+
+class NoRoomError(Exception):
+    """There is no room now, and another job can be tried; the message says what is in the way."""
+
+    def __init__(self, why: str, *, had_its_turn: bool) -> None:
+        super().__init__(why)
+        self.had_its_turn = had_its_turn
 
 
 class Lease:
@@ -55,7 +71,7 @@ class Lease:
     ) -> AsyncIterator[Place]:
         """Waits for room as long as the job is `wanted`, and gives it back at the end.
 
-        Raises UntrainableError where there is never enough.
+        Raises UntrainableError where there is never enough, and NoRoomError.
         """
         place = Place(self, made, book)
         await self._rest(wanted)
@@ -169,9 +185,9 @@ class Place:
         """Returns when there is room, or when it is wanted no more.
 
         A smaller batch is tried where a larger one cannot be had. Raises UntrainableError where
-        the device is too small for one example.
+        the device is too small for one example, and NoRoomError where others should be tried.
         """
-        began = time.monotonic()
+        began = asked = time.monotonic()
         while wanted():
             word = self._word
             if word is None:
@@ -182,14 +198,25 @@ class Place:
                     return
             elif word.state == "refused" and word.bytes == self._size.bytes:
                 self._shrink(word)
-            await self._tell(word)
+            if word is not None and word.why:
+                await self._tell(word.why)
+                now = time.monotonic()
+                if now - began > self._patience(word) and now - asked > ASK_OTHERS:
+                    asked = now
+                    if await self._book.others():
+                        turn = self._book.claim.overtaken >= MOST_OVERTAKEN
+                        raise NoRoomError(word.why, had_its_turn=turn)
             await asyncio.sleep(0.05)
 
-    async def _tell(self, word: Word | None) -> None:
-        """Why it waits, once a reason."""
-        if word is not None and word.why and word.why != self._told:
-            self._told = word.why
-            await self._book.note(Note(f"Waits for room on the device: {word.why}"))
+    def _patience(self, word: Word) -> float:
+        smallest = self._size.bytes == min(size.bytes for size in self._made.sizes)
+        final = word.state == "refused" and smallest
+        return patience(self._book.claim.overtaken, final=final)
+
+    async def _tell(self, why: str) -> None:
+        if why != self._told:
+            self._told = why
+            await self._book.waits(why)
 
     async def leave(self) -> None:
         """The child is gone; nobody hears it while Redis is away, and the wish ages."""
@@ -247,3 +274,14 @@ class Place:
         elif self._still and now - self._calm_since >= CALM:
             self._still = False
             child.order("go")
+
+
+def patience(overtaken: int, *, final: bool) -> float:
+    """Seconds before others are tried; `final`: the worker has said that nothing more would leave.
+
+    Whoever was overtaken often enough keeps the others waiting for once, so it is not passed by for
+    ever; and not for longer, so what never fits does not hold them up for ever.
+    """
+    if overtaken >= MOST_OVERTAKEN:
+        return TURN
+    return REFUSED_PATIENCE if final else PATIENCE

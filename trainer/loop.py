@@ -12,7 +12,7 @@ from pathlib import Path
 
 from arq.connections import ArqRedis
 
-from shared import log
+from shared import log, training
 from shared.db import Connection, Pool
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -92,7 +92,9 @@ class Loop:
             self._called.clear()
             claim = await self._claim()
             if claim is not None:
+                await self._tell_places()
                 await self._work(claim)
+                await self._tell_places()
                 continue
             try:
                 async with asyncio.timeout(LOOK):
@@ -113,6 +115,11 @@ class Loop:
             return await fine_tuning.claim(connection, self.name)
 
         return await persist(self._pool, claim)
+
+    async def _tell_places(self) -> None:
+        """Whoever waits hears that the queue has moved."""
+        for job in await persist(self._pool, fine_tuning.tell_places):
+            await training.announce(self._link, job.encode())
 
     async def _work(self, claim: Claim) -> None:
         logger.info("job", job=claim.id, fence=claim.fence)

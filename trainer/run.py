@@ -15,7 +15,7 @@ from shared.wire.training import Note
 from trainer import launch, report, words
 from trainer.book import AWAY, Book, LostError
 from trainer.files import Files, InvalidDataError
-from trainer.lease import Lease
+from trainer.lease import Lease, NoRoomError
 from trainer.lock import locked
 from trainer.plan import BROKEN, FINISHED, YIELDED, Order
 from trainer.planning import Planned, Planner, UntrainableError
@@ -99,6 +99,8 @@ class Run:
                 planned = await self._examined()
                 while planned is not None and self._goes_on():
                     planned = await self._once(planned, descriptor)
+            except NoRoomError as full:
+                await self._book.aside(str(full), had_its_turn=full.had_its_turn)
             except UntrainableError as error:
                 await self._book.fail(JobError("model_unfit", str(error), "model"))
             except InvalidDataError as error:

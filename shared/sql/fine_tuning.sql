@@ -1,11 +1,13 @@
 -- name: insert_job
 INSERT INTO fine_tuning_job (
     id, project_id, key_id, name, model, method, status, training_file, validation_file,
-    asked, suffix, seed, metadata
+    asked, suffix, seed, metadata, place
 )
 VALUES (
     %(id)s, %(project)s, %(key)s, %(name)s, %(model)s, %(method)s, 'validating_files',
-    %(training_file)s, %(validation_file)s, %(asked)s, %(suffix)s, %(seed)s, %(metadata)s
+    %(training_file)s, %(validation_file)s, %(asked)s, %(suffix)s, %(seed)s, %(metadata)s,
+    (SELECT count(*) + 1 FROM fine_tuning_job
+     WHERE status IN ('validating_files', 'queued', 'running'))
 );
 
 -- name: find_jobs
@@ -15,6 +17,12 @@ SELECT id,
            AS organisation,
        name, model, method, status, training_file, validation_file, asked, plan, suffix, seed,
        metadata, step, steps, fine_tuned_model, trained_tokens, result_file, metrics, error,
+       waiting, overtaken,
+       CASE WHEN status IN ('validating_files', 'queued') THEN (
+           SELECT count(*) FROM fine_tuning_job AS other
+           WHERE other.status IN ('validating_files', 'queued', 'running')
+             AND (other.status = 'running' OR other.id <= fine_tuning_job.id)
+       ) END AS place,
        extract(epoch FROM created_at)::bigint AS created_at,
        extract(epoch FROM finished_at)::bigint AS finished_at,
        extract(epoch FROM estimated_finish)::bigint AS estimated_finish
@@ -31,7 +39,7 @@ LIMIT %(limit)s;
 UPDATE fine_tuning_job
 SET status = CASE WHEN %(to)s = 'queued' AND plan IS NULL THEN 'validating_files' ELSE %(to)s END,
     finished_at = CASE WHEN %(to)s = 'cancelled' THEN now() END,
-    estimated_finish = NULL
+    estimated_finish = NULL, waiting = NULL, aside_until = NULL, place = NULL
 WHERE id = %(id)s AND project_id = %(project)s AND status = ANY(%(from)s)
 RETURNING status;
 
@@ -44,11 +52,11 @@ WHERE id = (
     SELECT id FROM fine_tuning_job
     WHERE status IN ('validating_files', 'queued', 'running')
       AND (lease_until IS NULL OR lease_until < now())
-    ORDER BY status <> 'running', id
+    ORDER BY coalesce(aside_until > now(), false), status <> 'running', id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, fence, starts;
+RETURNING id, fence, starts, overtaken;
 
 -- name: renew_job
 UPDATE fine_tuning_job
@@ -75,9 +83,64 @@ RETURNING status;
 
 -- name: run_job
 UPDATE fine_tuning_job
-SET status = 'running', started_at = coalesce(started_at, now()), starts = starts + 1
+SET status = 'running', started_at = coalesce(started_at, now()), starts = starts + 1,
+    waiting = NULL, aside_until = NULL, overtaken = 0, place = NULL
 WHERE id = %(id)s AND fence = %(fence)s AND status IN ('queued', 'running')
 RETURNING status;
+
+-- name: overtake_jobs
+UPDATE fine_tuning_job
+SET overtaken = overtaken + 1
+WHERE id < %(id)s AND waiting IS NOT NULL AND status IN ('validating_files', 'queued')
+  AND owner IS NULL;
+
+-- name: tell_waiting
+UPDATE fine_tuning_job
+SET waiting = %(why)s
+WHERE id = %(id)s AND fence = %(fence)s AND status IN ('queued', 'running')
+  AND waiting IS DISTINCT FROM %(why)s
+RETURNING status;
+
+-- name: aside_job
+UPDATE fine_tuning_job
+SET status = 'queued', waiting = %(why)s, estimated_finish = NULL,
+    aside_until = now() + make_interval(secs => %(seconds)s),
+    overtaken = CASE WHEN %(had_its_turn)s THEN 0 ELSE overtaken END
+WHERE id = %(id)s AND fence = %(fence)s AND status IN ('queued', 'running')
+RETURNING status;
+
+-- name: find_claimable
+SELECT 1 FROM fine_tuning_job
+WHERE status IN ('validating_files', 'queued', 'running')
+  AND id <> %(id)s
+  AND (lease_until IS NULL OR lease_until < now())
+  AND (aside_until IS NULL OR aside_until < now())
+LIMIT 1;
+
+-- name: tell_places
+WITH placed AS (
+    SELECT id, status, owner, row_number() OVER (ORDER BY status <> 'running', id) AS place
+    FROM fine_tuning_job
+    WHERE status IN ('validating_files', 'queued', 'running')
+), known AS (
+    SELECT fine_tuning_job.id, fine_tuning_job.place AS before
+    FROM fine_tuning_job JOIN placed ON placed.id = fine_tuning_job.id
+    WHERE placed.owner IS NULL AND placed.status <> 'running'
+      AND fine_tuning_job.place IS DISTINCT FROM placed.place
+    FOR UPDATE OF fine_tuning_job
+), moved AS (
+    UPDATE fine_tuning_job
+    SET place = placed.place
+    FROM placed JOIN known ON known.id = placed.id
+    WHERE fine_tuning_job.id = placed.id
+    RETURNING fine_tuning_job.id, fine_tuning_job.place, known.before
+)
+INSERT INTO fine_tuning_event (job_id, level, type, message, data)
+SELECT id, 'info', 'message', 'Place ' || place || ' of those that wait',
+       jsonb_build_object('place', place)
+FROM moved
+WHERE before IS NOT NULL
+RETURNING job_id;
 
 -- name: wait_job
 UPDATE fine_tuning_job
@@ -96,7 +159,8 @@ RETURNING status;
 
 -- name: fail_job
 UPDATE fine_tuning_job
-SET status = 'failed', error = %(error)s, finished_at = now(), estimated_finish = NULL
+SET status = 'failed', error = %(error)s, finished_at = now(), estimated_finish = NULL,
+    waiting = NULL
 WHERE id = %(id)s AND fence = %(fence)s AND finished_at IS NULL
 RETURNING status;
 

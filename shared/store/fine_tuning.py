@@ -13,13 +13,15 @@ from psycopg.types.json import Jsonb
 
 from shared import ids
 from shared.db import Connection, queries
-from shared.store.window import rows
+from shared.store.window import locked, rows
 from shared.wire.openai.fine_tuning import Fields, JobError, Status
 from shared.wire.training import Checkpoint, Claim, Created, Event, Job, Note, Outcome
 
 SQL = queries("fine_tuning")
 LEASE_SECONDS = 15.0
 """A claimed job belongs to its trainer this long after the last renewal."""
+ASIDE_SECONDS = 15.0
+"""For which others are tried before a job that there is no room for."""
 MOST_POINTS = 20_000
 """Of one curve."""
 
@@ -68,7 +70,8 @@ async def move(
 
 
 async def claim(connection: Connection, owner: str) -> Claim | None:
-    """The job that waits longest, for this trainer; one that had begun before comes first."""
+    """The job that waits longest, for this trainer; one that had begun before comes first, and one
+    that there was no room for a moment ago last."""
     values = {"owner": owner, "seconds": LEASE_SECONDS}
     found = await rows(connection, SQL["claim_job"], values, Claim)
     return found[0] if found else None
@@ -94,8 +97,35 @@ async def planned(connection: Connection, claim: Claim, plan: Fields) -> Status 
 
 
 async def run(connection: Connection, claim: Claim) -> Status | None:
-    """A child is about to be started."""
-    return await fenced(connection, "run_job", claim)
+    """A child is about to be started; older jobs that wait for room are overtaken."""
+    moved = await fenced(connection, "run_job", claim)
+    if moved is not None:
+        await connection.execute(SQL["overtake_jobs"], {"id": claim.id})
+    return moved
+
+
+async def waits(connection: Connection, claim: Claim, why: str) -> Status | None:
+    """None also where it waits for that already."""
+    return await fenced(connection, "tell_waiting", claim, why=why)
+
+
+async def aside(
+    connection: Connection, claim: Claim, why: str, *, had_its_turn: bool
+) -> Status | None:
+    """Others are tried before it for a while; `had_its_turn`: it can be overtaken again."""
+    values = {"why": why, "seconds": ASIDE_SECONDS, "had_its_turn": had_its_turn}
+    return await fenced(connection, "aside_job", claim, **values)
+
+
+async def others(connection: Connection, claim: Claim) -> bool:
+    """Whether another job could be tried now."""
+    return await locked(connection, SQL["find_claimable"], {"id": claim.id})
+
+
+async def tell_places(connection: Connection) -> list[str]:
+    """Says in an event of every job that waits which place it has now; those that were told."""
+    cursor = await connection.execute(SQL["tell_places"])
+    return [row["job_id"] for row in await cursor.fetchall()]
 
 
 async def wait(connection: Connection, claim: Claim) -> Status | None:

@@ -64,6 +64,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     finished_at: int | None
     estimated_finish: int | None
+    waiting: str | None
+    """For what, where there is no room for it."""
+    place: int | None
+    """Of those that wait, counted from 1; None: it does not wait."""
+    overtaken: int
+    """Jobs that began before it while there was no room for it."""
 
 
 class Created(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +97,7 @@ class Claim(msgspec.Struct, frozen=True):
     fence: int
     starts: int
     """Children that were started since the last step."""
+    overtaken: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from shared.lifeline import die_with_parent
 from trainer import manifest
 from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
-from trainer.plan import FINISHED, YIELDED, Plan
+from trainer.plan import FINISHED, YIELDED, Hyperparameters, Plan
 from trainer.report import Checkpoint, Done, Held, Metrics, Phase, Started, Step, Yielded
 from trainer.survey import Survey
 
@@ -126,7 +126,7 @@ def answer(verb: str, behaviour: str) -> int:
     else:
         asked = msgspec.json.decode(question, type=DryRun)
         each = [
-            Peak(peak=c.batch << 26, base=1, adapter=1, optimiser=1, trainable=1)
+            Peak(peak=room(c), base=1, adapter=1, optimiser=1, trainable=1)
             for c in asked.candidates
         ]
         said = Peaks(peaks=tuple(each))
@@ -134,8 +134,9 @@ def answer(verb: str, behaviour: str) -> int:
     return 0
 
 
-def peak(size: int) -> Peak:
-    return Peak(peak=size, base=1, adapter=1, optimiser=1, trainable=1)
+def room(chosen: Hyperparameters) -> int:
+    """Bytes; a rank above the usual one takes 4 MiB each, whatever the batch."""
+    return (chosen.batch << 26) + (max(0, chosen.rank - 16) << 22)
 
 
 def main(seconds: str, behaviour: str, *given: str) -> int:

@@ -98,6 +98,34 @@ async def test_pinned_models_stay_and_the_job_says_what_it_waits_for(
     assert (await trainer.until(id_, over)).status == "succeeded"
 
 
+async def test_a_job_without_room_lets_others_pass(
+    valkey_url: str, upstream: Upstream, home: Path, database_url: str
+) -> None:
+    async with (
+        running(valkey_url, upstream, size=100 << 20) as hub,
+        running_trainer(home, database_url, valkey_url, 0.02) as trainer,
+    ):
+        (lane,) = hub.lanes
+        lane._loop.post(Pin(lane._loop.now, "m", True))
+        large = await trainer.create(rank=30)
+        job = await trainer.until(large, lambda job: job.waiting is not None)
+        assert "pinned" in str(job.waiting)
+        small = [await trainer.create() for _ in range(2)]
+        first = await trainer.until(small[0], over)
+        second = await trainer.until(small[1], over)
+        assert (first.status, second.status) == ("succeeded", "succeeded")
+        job = await trainer.job(large)
+        assert (job.status, job.place, job.overtaken) == ("queued", 1, 2)
+        places = [e.data["place"] for e in await trainer.events(small[1]) if "place" in e.data]
+        assert places == [2], "it was told when the queue moved"
+        lane._loop.post(Pin(lane._loop.now, "m", False))
+        job = await trainer.until(large, over)
+        assert (job.status, job.waiting, job.overtaken) == ("succeeded", None, 0)
+        words = [event.message for event in await trainer.events(large)]
+        waits = [word for word in words if word.startswith("Waits for room")]
+        assert len(waits) == len(set(waits)), "each reason is told once"
+
+
 async def test_a_dead_trainers_room_is_free_again(hub: Hub, trainer: Trainer) -> None:
     (lane,) = hub.lanes
     id_ = await trainer.create()

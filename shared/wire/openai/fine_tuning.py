@@ -110,6 +110,12 @@ class JobExtension(msgspec.Struct, frozen=True, kw_only=True):
     plan: Fields | None
     """Every hyperparameter as it was chosen, and what the job was estimated to take."""
     metrics: Fields | None
+    waiting: str | None
+    """For what, where there is no room for it on the device."""
+    place: int | None
+    """Of those that wait, counted from 1."""
+    overtaken: int
+    """Jobs that began before it while there was no room for it."""
 
 
 class FineTuningJob(msgspec.Struct, frozen=True, kw_only=True):
