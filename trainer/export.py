@@ -100,6 +100,8 @@ def entries(adapter: Path, name: str) -> list[tape.Entry]:
     """An adapter's files; its settings say which base it has, not where that lies here."""
     found = []
     for one in tape.of_folder(adapter, name):
+        if Path(one.name).name not in (*FILES, GGUF):
+            continue
         if one.source == adapter / SETTINGS:
             settings: Fields = msgspec.json.decode((adapter / SETTINGS).read_bytes())
             if (base := settings.get(BASE_NAME)) is not None:

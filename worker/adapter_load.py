@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,24 @@ class AdapterLoad:
             logger.exception("a load broke", adapters=list(paths))
             failed = EngineFailed(f"Internal error: {type(error).__name__}.")
             return sizes, dict.fromkeys(paths, failed)
+
+    def may_drop(self) -> bool:
+        """Whether adapters can go without anybody waiting; if so `drop` must follow."""
+        return not isinstance(self._engine, Successive) or self._bytes.double()
+
+    async def drop(self, names: Collection[str]) -> None:
+        """Unloads them, with the bytes of the process where that takes another one. Raises
+        HubError and EngineLost."""
+        engine = self._engine
+        try:
+            for name in names:
+                await engine.unload_adapter(name)
+            if isinstance(engine, Successive):
+                engine.may_double = lambda: True
+                await engine.load_adapters({})
+        finally:
+            if isinstance(engine, Successive):
+                self._spawn(self._single(engine))
 
     async def _bring(
         self, paths: Mapping[str, str], sizes: Mapping[str, int], run: int

@@ -7,7 +7,8 @@ while other requests of the base go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from shared import log
 from shared.clock import Clock
@@ -24,6 +25,8 @@ from worker.engines.base import Engine, EngineLost, Successive
 from worker.rotation import Move, Rotation, decide
 
 FIRST_GUESS = 1.0
+TUNED = "tuned"
+"""Beneath the home: what fine-tuning has published."""
 SHORTEST, LONGEST = 0.02, 15.0
 """Seconds a load is taken for, whatever it was."""
 
@@ -43,6 +46,7 @@ class Adapters:
         self._up = False
         self._lines = Lines()
         self._loading: dict[str, str] = {}
+        self._retiring = False
         self._failed = Failures()
         self._habits = Habits()
         self._held = Shelf(self._habits)
@@ -149,6 +153,41 @@ class Adapters:
             **dict.fromkeys(self._loading, "loading"),
         }
 
+    def tuned(self) -> dict[str, Path]:
+        """Those of fine-tuning that the engine has, or gets when it starts, and their files."""
+        home = self._adapting.folder.parent / TUNED
+        known = self._before | {name: held.path for name, held in self._held.items()}
+        paths = {name: Path(path) for name, path in known.items()}
+        return {name: path for name, path in paths.items() if path.is_relative_to(home)}
+
+    def retire(self, gone: Collection[str]) -> list[str]:
+        """Unloads those of them that nobody uses, whatever room there is; their names.
+
+        The others stay until they are named again: what is used, and where a successor of the
+        engine cannot have room beside it.
+        """
+        self._before = {name: path for name, path in self._before.items() if name not in gone}
+        idle = [name for name in gone if name in self._held and not self._held[name].users]
+        busy = self._retiring or self._loading or not self._up
+        if not idle or busy or not self._loads.may_drop():
+            return []
+        self._retiring = True
+        for name in idle:
+            del self._held[name]
+        self._spawn(self._retire(idle, self.run))
+        return idle
+
+    async def _retire(self, names: list[str], run: int) -> None:
+        try:
+            await self._loads.drop(names)
+        except (EngineLost, HubError) as error:
+            logger.warning("not unloaded", adapters=names, error=str(error))
+        finally:
+            self._retiring = False
+        if self.run == run:
+            self._bytes.book(self._held.bytes)
+        self._decide()
+
     def _lease(self, name: str) -> Lease:
         self._held[name].users += 1
         return Lease(self, name, self.run)
@@ -157,7 +196,7 @@ class Adapters:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._up or self._loading:
+        if not self._up or self._loading or self._retiring:
             return
         now = self._clock.now()
         move = decide(self._rotation(), now)

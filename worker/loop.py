@@ -31,6 +31,7 @@ from worker.places import Grant, Parking, PassedOn, Returning
 from worker.port import Port
 from worker.residency import Device, Plan, Slot, moved
 from worker.resident import Resident
+from worker.retirement import Retirement
 from worker.scheduler import decide
 from worker.tasks import Tasks
 from worker.watch import Watch
@@ -85,6 +86,7 @@ class Loop:
         """Begins to decide; models that are pinned load, then those to preload that fit."""
         self._port = port
         self._tasks.spawn(self.watch.run())
+        self._tasks.spawn(Retirement(self.adapters).run())
         self.post(occasion.Tick(self.now))
         for name in pinned:
             self.post(Pin(self.now, name, True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -199,3 +200,21 @@ async def test_a_new_version_under_load_and_what_it_leaves_behind(hub: Hub, tmp_
     assert hub.loop.residents["m"].adapters == 2 * (grown - before)
     assert hub.loop.slot("m").plan.size == hub.loop.residents["m"].reserved
     assert hub.loop.slot("m").plan.places == 4
+
+
+async def test_deleted_files_leave_the_engine_and_its_books(hub: Hub) -> None:
+    """Though there is room for it, and nobody asks for another."""
+    before = hub.loop.residents["m"].reserved
+    tuned = hub.settings.folder / "tuned" / "one"
+    adapters.save(tuned)
+    hub.catalog.adapt("m", "ft:m:me", str(tuned))
+    await hub.say("ft:m:me")
+    await hub.say("m")
+    assert hub.loop.residents["m"].reserved > before
+    assert [path.name for path in (hub.settings.folder / "adapters").glob("*")] == []
+    hub.catalog.forget("ft:m:me")
+    shutil.rmtree(tuned)
+    await eventually(lambda: hub.report.model("m").adapters == {})
+    await eventually(lambda: hub.loop.residents["m"].reserved == before)
+    await eventually(lambda: len(hub.loop.residents["m"].engine.pids()) == 1)
+    assert await hub.say("m")

@@ -154,6 +154,7 @@ class Successive(Protocol):
     async def load_adapters(self, paths: Mapping[str, str]) -> Mapping[str, Exception]:
         """`load_adapter` for each; the errors of those that were not loaded. Raises EngineLost.
 
+        For none at all: those that were unloaded give their memory back; raises EngineFailed, too.
         An engine that does not run gets them with its start.
         """
 

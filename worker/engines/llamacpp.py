@@ -105,6 +105,8 @@ class LlamaCpp(Sleepless):
 
     async def load_adapters(self, paths: Mapping[str, str]) -> dict[str, Exception]:
         async with self._adapting:
+            if not paths:
+                await self._servers.switch(dict(self._adapters), self.may_double)
             errors = await self._prepare_all(paths)
             fresh = [name for name in paths if name not in errors and not self._has(name)]
             failed = await self._switch(fresh)
@@ -184,7 +186,9 @@ class LlamaCpp(Sleepless):
         if self._sources.get(name, source) != source:
             raise InvalidValue(f"The adapter {name} is loaded from another path already.")
         base = self._path(self._model.file or "")
-        file = await prepare(source, base, self._settings.folder / "adapters")
+        tuned = source.is_relative_to(self._settings.folder / "tuned")
+        # Beside its source where that is deleted as a whole.
+        file = await prepare(source, base, source if tuned else self._settings.folder / "adapters")
         self._sources[name] = source
         self._adapters[name] = file
 

@@ -72,6 +72,7 @@ class Bytes:
         self.room = 1000
         self.booked = 0
         self.doubled = 0
+        self.two = True
 
     def book(self, total: int) -> int:
         if total > self.room:
@@ -80,8 +81,8 @@ class Bytes:
         return 0
 
     def double(self) -> bool:
-        self.doubled += 1
-        return True
+        self.doubled += self.two
+        return self.two
 
     def single(self) -> None:
         self.doubled -= 1
@@ -91,7 +92,14 @@ class Bytes:
 
 
 class Stage:
-    def __init__(self, engine: Engine, bound: int = 2, listed: tuple[Adapter, ...] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bound: int = 2,
+        listed: tuple[Adapter, ...] = (),
+        *,
+        started: bool = True,
+    ) -> None:
         self.engine = engine
         self.bytes = Bytes()
         self.clock = Clock()
@@ -104,7 +112,8 @@ class Stage:
             self.spawn,
             self.clock,
         )
-        self.adapters.began()
+        if started:
+            self.adapters.began()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -274,3 +283,40 @@ async def test_a_successor_has_its_adapters_before_it_starts() -> None:
     assert stage.engine.calls == ["load ['a@1', 'b@1']", "load ['a@1']"]
     with pytest.raises(HubError, match="no file"):
         stage.adapters.take(B)
+
+
+def test_only_what_fine_tuning_made_can_be_gone() -> None:
+    tuned, listed = Adapter("t@1", "/tuned/t"), Adapter("l@1", "/elsewhere/l")
+    stage = Stage(Engine(), bound=3, started=False, listed=(tuned, listed))
+    assert stage.adapters.tuned() == {"t@1": Path("/tuned/t")}
+
+
+async def test_what_was_deleted_goes_as_soon_as_nobody_uses_it() -> None:
+    stage = Stage(Engine(), bound=3)
+    lease = await stage.lease(A)
+    (await stage.lease(B)).release()
+    assert stage.bytes.booked == 20
+    assert stage.adapters.retire({"a@1", "b@1", "c@1"}) == ["b@1"]
+    await stage.settled()
+    assert (stage.engine.has, stage.bytes.booked) == (["a@1"], 10)
+    assert stage.adapters.retire({"a@1"}) == []
+    lease.release()
+    assert stage.adapters.retire({"a@1"}) == ["a@1"]
+    await stage.settled()
+    assert (stage.engine.has, stage.bytes.booked) == ([], 0)
+    stage.adapters.ended()
+    stage.adapters.began()
+    await stage.settled()
+    assert stage.engine.has == []
+
+
+async def test_an_engine_of_successors_drops_what_was_deleted_where_two_have_room() -> None:
+    stage = Stage(Successor(), bound=3)
+    (await stage.lease(A)).release()
+    stage.bytes.two = False
+    assert stage.adapters.retire({"a@1"}) == []
+    stage.bytes.two = True
+    assert stage.adapters.retire({"a@1"}) == ["a@1"]
+    await stage.settled()
+    assert stage.engine.calls[-2:] == ["unload a@1", "load []"]
+    assert (stage.bytes.doubled, stage.bytes.booked) == (0, 0)
