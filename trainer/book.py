@@ -104,6 +104,16 @@ class Book:
         moved = await self._move(lambda c: store.step(c, self.claim, number, of, eta), note)
         return moved is not None
 
+    async def validated(self, step: int, note: Note) -> None:
+        """Once a step, however often it is told."""
+
+        async def insert(connection: Connection) -> bool:
+            return await store.validated(connection, self.claim, step, note)
+
+        if not await self.write(insert):
+            raise LostError("another trainer has the job")
+        await self.announce()
+
     async def release(self) -> None:
         async def release(connection: Connection) -> None:
             await store.release(connection, self.claim)

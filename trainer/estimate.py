@@ -1,11 +1,10 @@
 """What a training run will hold on its device, from a dry run's figures. Pure.
 
-The dry run itself needs torch: trainer/child/dry.py, asked for by trainer/launch.py.
+The dry run itself needs torch: trainer/child/dry.py, asked for by trainer/planning.py.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -24,8 +23,8 @@ HEAP = 0.15
 """What the C library's heap holds over the tensors in it."""
 
 
-class DryRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of the child, on its standard input."""
+class DryRun(msgspec.Struct, frozen=True, kw_only=True, tag_field="ask", tag="dry"):
+    """A question to the child; the answer is Peaks."""
 
     base: str
     """A Hugging Face folder; its config.json is all that is read."""
@@ -80,11 +79,3 @@ def estimate(found: Peak, device: Literal["cpu", "cuda"]) -> Estimate:
         # On a CPU the heap keeps what the layers took before they were quantised, as measured.
         runtime=CONTEXT if device == "cuda" else PROCESS + found.unpacked,
     )
-
-
-def asked(
-    base: Path, method: Method, device: Literal["cpu", "cuda"], *candidates: Hyperparameters
-) -> bytes:
-    """What the child reads."""
-    run = DryRun(base=str(base), method=method, device=device, candidates=candidates)
-    return msgspec.json.encode(run)

@@ -27,24 +27,14 @@ def train(python: str, folder: Path) -> list[str]:
     return [python, "-I", str(ENTRY), "train", str(folder), str(os.getpid())]
 
 
-def dry(python: str) -> list[str]:
-    """Reads an estimate.DryRun on standard input, answers estimate.Peaks on standard output.
+def examine(python: str) -> list[str]:
+    """Answers questions, one JSON object a line: estimate.DryRun, survey.Question, survey.Unpack.
 
-    Status 1: there is no answer, the last line of standard error says why. The same of `survey`.
+    Status 1: one has no answer, the last line of standard error says why.
     """
-    return [python, "-I", str(ENTRY), "dry", str(os.getpid())]
-
-
-def survey(python: str) -> list[str]:
-    """Reads a survey.Question, answers survey.Survey."""
-    return [python, "-I", str(ENTRY), "survey", str(os.getpid())]
+    return [python, "-I", str(ENTRY), "examine", str(os.getpid())]
 
 
 def merge(kind: str, adapter: Path, base: Path, target: Path) -> list[str]:
     """One of merging.KINDS; needs no torch, so it runs in the hub's own environment."""
     return [sys.executable, "-m", "trainer.merging", kind, str(adapter), str(base), str(target)]
-
-
-def unpack(python: str) -> list[str]:
-    """Reads a survey.Unpack, answers survey.Unpacked once the folder is there."""
-    return [python, "-I", str(ENTRY), "unpack", str(os.getpid())]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,10 +16,10 @@ from shared.settings import Model, Settings
 from shared.weights import WeightsError
 from shared.wire.training import Job
 from trainer import launch
-from trainer.estimate import Estimate, Peaks, asked, estimate
+from trainer.estimate import DryRun, Estimate, Peaks, estimate
+from trainer.examiner import Examiner, examining
 from trainer.files import Data, InvalidDataError, failed
 from trainer.plan import Dtype, Hyperparameters, Plan
-from trainer.process import answer
 from trainer.recipe import Reason, Recipe, Site, Wishes, candidates, recipe
 from trainer.survey import Question, Survey, Unpack, Unpacked, base_of, data_of
 
@@ -78,20 +79,28 @@ class Planner:
         model = self._settings.models.get(job.model)
         if model is None:
             raise UntrainableError(f"The model {job.model!r} is not in the trainer's settings.")
-        base = await self._weights(job.model, model)
+        async with examined(self._settings.train_python or "") as examiner:
+            return await self._made(job, data, model, examiner)
+
+    async def _made(self, job: Job, data: Data, model: Model, examiner: Examiner) -> Planned:
+        base = await self._weights(job.model, model, examiner)
         try:
             facts = await asyncio.to_thread(base_of, base)
         except WeightsError as error:
             raise UntrainableError(str(error)) from error
         facts = msgspec.structs.replace(facts, context=min(facts.context, model.context))
         longest = job.asked.max_length or facts.context
-        surveyed = await self._survey(base, data.train, job, longest, "training_file")
+        question = Question(
+            base=str(base), file=str(data.train), method=job.method, max_length=longest
+        )
+        surveyed = await survey(examiner, question, "training_file")
         if data.validation is not None:
-            await self._survey(base, data.validation, job, longest, "validation_file")
+            other = msgspec.structs.replace(question, file=str(data.validation))
+            await survey(examiner, other, "validation_file")
         known = data_of(surveyed, validated=data.validation is not None)
         bf16 = self._device == "cuda"
         chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wishes(job))
-        sizes, first = await self._sizes(base, job, chosen)
+        sizes, first = await self._sizes(base, job, chosen, examiner)
         return Planned(
             plan=self._plan(job, data, base, model, chosen.hyperparameters),
             steps=chosen.steps,
@@ -118,11 +127,11 @@ class Planner:
             threads=max(1, (os.cpu_count() or 1) - 1),
         )
 
-    async def _weights(self, name: str, model: Model) -> Path:
+    async def _weights(self, name: str, model: Model, examiner: Examiner) -> Path:
         """The folder that the settings name; of a GGUF file alone one that is made once."""
         named = model.train_weights or model.weights
         if named is None and model.file is not None:
-            return await self._unpack(name, self._inside(model.file))
+            return await self._unpack(name, self._inside(model.file), examiner)
         if named is None:
             raise UntrainableError(f"The settings of {name!r} name no weights to train on.")
         path = self._inside(named)
@@ -134,7 +143,7 @@ class Planner:
         """A path that is absolute or relative to <home>/models."""
         return self._settings.folder / "models" / Path(named).expanduser()
 
-    async def _unpack(self, name: str, file: Path) -> Path:
+    async def _unpack(self, name: str, file: Path, examiner: Examiner) -> Path:
         try:
             stat = await asyncio.to_thread(file.stat)
         except OSError as error:
@@ -146,29 +155,18 @@ class Planner:
         await asyncio.to_thread(folder.parent.mkdir, exist_ok=True)
         dtype: Dtype = "float32" if self._device == "cpu" else "bfloat16"
         question = Unpack(file=str(file), folder=str(folder), dtype=dtype)
-        argv = launch.unpack(self._settings.train_python or "")
-        await self._ask(argv, msgspec.json.encode(question), Unpacked, UNPACK_WITHIN)
+        await ask(examiner, question, Unpacked, UNPACK_WITHIN)
         return folder
 
-    async def _survey(self, base: Path, file: Path, job: Job, longest: int, param: str) -> Survey:
-        question = Question(base=str(base), file=str(file), method=job.method, max_length=longest)
-        argv = launch.survey(self._settings.train_python or "")
-        found = await self._ask(argv, msgspec.json.encode(question), Survey, SURVEY_WITHIN)
-        if found.errors:
-            raise InvalidDataError(failed(found.findings, found.errors, param))
-        if found.samples <= found.dropped:
-            text = "No example has anything to learn once it is cut to the greatest length."
-            raise InvalidDataError(failed((), 0, param, text))
-        return found
-
     async def _sizes(
-        self, base: Path, job: Job, chosen: Recipe
+        self, base: Path, job: Job, chosen: Recipe, examiner: Examiner
     ) -> tuple[tuple[Size, ...], Estimate]:
         """What the chosen batch takes, and each smaller one."""
         several = candidates(chosen.hyperparameters)
-        argv = launch.dry(self._settings.train_python or "")
-        question = asked(base, job.method, self._device, *several)
-        peaks = (await self._ask(argv, question, Peaks, DRY_WITHIN)).peaks
+        question = DryRun(
+            base=str(base), method=job.method, device=self._device, candidates=tuple(several)
+        )
+        peaks = (await ask(examiner, question, Peaks, DRY_WITHIN)).peaks
         told = [estimate(peak, self._device) for peak in peaks]
         sizes = tuple(
             Size(made.batch, made.accumulation, each.total)
@@ -176,12 +174,36 @@ class Planner:
         )
         return sizes, told[0]
 
-    async def _ask(self, argv: Sequence[str], question: bytes, kind: type[T], within: float) -> T:
+
+async def survey(examiner: Examiner, question: Question, param: str) -> Survey:
+    """Raises InvalidDataError where the base cannot make anything of the file."""
+    found = await ask(examiner, question, Survey, SURVEY_WITHIN)
+    if found.errors:
+        raise InvalidDataError(failed(found.findings, found.errors, param))
+    if found.samples <= found.dropped:
+        text = "No example has anything to learn once it is cut to the greatest length."
+        raise InvalidDataError(failed((), 0, param, text))
+    return found
+
+
+async def ask(examiner: Examiner, question: msgspec.Struct, kind: type[T], within: float) -> T:
+    """Raises UntrainableError."""
+    try:
+        return await examiner.ask(question, kind, within)
+    except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+        logger.error("a question was not answered", asked=question, error=str(error))
+        raise UntrainableError(f"The base model cannot be examined: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def examined(python: str) -> AsyncIterator[Examiner]:
+    """Raises UntrainableError."""
+    async with contextlib.AsyncExitStack() as stack:
         try:
-            return msgspec.json.decode(await answer(argv, question, within), type=kind)
-        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
-            logger.error("a question was not answered", argv=argv[-2:], error=str(error))
-            raise UntrainableError(f"The base model cannot be examined: {error}") from error
+            examiner = await stack.enter_async_context(examining(launch.examine(python)))
+        except OSError as error:
+            raise UntrainableError(f"train_python cannot be started: {error}") from error
+        yield examiner
 
 
 def wishes(job: Job) -> Wishes:
@@ -190,6 +212,7 @@ def wishes(job: Job) -> Wishes:
         method=job.method,
         epochs=asked.epochs,
         batch=asked.batch,
+        learning_rate=asked.learning_rate,
         learning_rate_multiplier=asked.multiplier,
         beta=asked.beta,
         rank=asked.rank,

@@ -32,21 +32,24 @@ class Publisher:
         self._keep = keep
 
     async def checkpoint(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
-        """Offers it as a model; older ones go. Raises OSError and LostError."""
+        """Offers it as a model, once; older ones go. Raises OSError and LostError."""
         job, owner = await self._about(book)
         name = naming.model(job.model, owner, job.suffix, job.id, said.step)
+        if await book.write(lambda connection: tuned_model.known(connection, name)):
+            return
         path, size = await asyncio.to_thread(
             self._shelf.put, folder / said.folder, job.id, said.step
         )
         metrics = words.checkpoint(said)
 
         async def publish(connection: Connection) -> None:
-            note = Note(f"Checkpoint created at step {said.step}", data={"model": name, **metrics})
-            if not await fine_tuning.note(connection, job.id, [note], book.claim.fence):
+            if not await fine_tuning.note(connection, job.id, (), book.claim.fence):
                 raise LostError("another trainer has the job")
-            await tuned_model.publish(
-                connection, job.id, Publication(name=name, path=path, bytes=size, step=said.step)
-            )
+            made = Publication(name=name, path=path, bytes=size, step=said.step)
+            if not await tuned_model.publish(connection, job.id, made):
+                return
+            note = Note(f"Checkpoint created at step {said.step}", data={"model": name, **metrics})
+            await fine_tuning.note(connection, job.id, [note])
             await fine_tuning.insert_checkpoint(connection, job.id, said.step, name, metrics)
             for old in await fine_tuning.retire_checkpoints(connection, job.id, KEPT):
                 await tuned_model.delete(connection, old, job.project)

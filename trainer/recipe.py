@@ -67,6 +67,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int | None = None
     batch: int | None = None
     """Examples of one step."""
+    learning_rate: float | None = None
     learning_rate_multiplier: float | None = None
     beta: float | None = None
     rank: int | None = None
@@ -155,6 +156,8 @@ def auto_epochs(examples: int) -> tuple[int, str]:
 
 
 def rate(base: Base, wishes: Wishes, chosen: Chosen) -> float:
+    if wishes.learning_rate is not None:
+        return wishes.learning_rate * (wishes.learning_rate_multiplier or 1.0)
     by_width = RATE * math.pow(WIDTH / base.hidden, POWER)
     found = min(HIGHEST_RATE, max(LOWEST_RATE, by_width))
     why = f"for adapters of a model of width {base.hidden}"

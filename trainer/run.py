@@ -58,6 +58,8 @@ class Run:
         self._stopping = False
         self._renew = asyncio.Event()
         self._barren = book.claim.starts
+        self._told = 0
+        self._repeating = True
         self.id = book.claim.id
 
     @property
@@ -143,6 +145,7 @@ class Run:
             if not self._goes_on() or await self._book.run() is None:
                 return None
             self._wanted = "running"
+            self._told = (await self._book.job()).step
             place.planned.plan.write(self.folder)
             argv = launch.train(self._settings.train_python or "", self.folder)
             try:
@@ -165,6 +168,7 @@ class Run:
     async def _follow(self, child: Child) -> bool:
         """Writes what it reports; whether another child is to go on at once."""
         last: report.Report | None = None
+        self._repeating = True
         if not self._goes_on():
             self._enforce()
         async for said in child.reports():
@@ -207,9 +211,17 @@ class Run:
 
     async def _take(self, said: report.Report) -> None:
         match said:
+            case report.Step() if self._repeating and said.step <= self._told:
+                pass
             case report.Step():
-                self._barren = 0
+                if not self._repeating:
+                    self._barren = 0
                 await self._book.step(said.step, said.of, said.eta, words.step(said))
+            case report.Validation():
+                await self._book.validated(said.step, words.note(said))
+            case report.Started():
+                self._repeating = False
+                await self._book.note(words.note(said))
             case report.Checkpoint():
                 await self._offer(said)
             case report.Done() | report.Yielded() | report.Broken():

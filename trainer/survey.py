@@ -18,8 +18,8 @@ COARSE = 1 << 10
 """Lengths are told apart exactly below FINE, above it in steps of COARSE: few numbers are kept."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked, on the child's standard input."""
+class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="ask", tag="survey"):
+    """A question to the child; the answer is a Survey."""
 
     base: str
     file: str
@@ -48,8 +48,8 @@ class Survey(msgspec.Struct, kw_only=True):
     errors: int = 0
 
 
-class Unpack(msgspec.Struct, frozen=True, kw_only=True):
-    """A GGUF file that is to be unpacked into a Hugging Face folder, asked of the child."""
+class Unpack(msgspec.Struct, frozen=True, kw_only=True, tag_field="ask", tag="unpack"):
+    """A GGUF file that the child is to unpack into a Hugging Face folder; it answers Unpacked."""
 
     file: str
     folder: str

@@ -185,6 +185,15 @@ FOR UPDATE;
 INSERT INTO fine_tuning_event (job_id, level, type, message, data)
 VALUES (%(id)s, %(level)s, %(type)s, %(message)s, %(data)s);
 
+-- name: insert_validation
+INSERT INTO fine_tuning_event (job_id, level, type, message, data)
+SELECT %(id)s, %(level)s, %(type)s, %(message)s, %(data)s
+WHERE NOT EXISTS (
+    SELECT 1 FROM fine_tuning_event
+    WHERE job_id = %(id)s AND type = %(type)s
+      AND data ->> 'step' = %(step)s AND data ? 'valid_loss'
+);
+
 -- name: find_events_down
 SELECT number, extract(epoch FROM created_at)::bigint AS created_at, level, type, message, data
 FROM fine_tuning_event
@@ -219,6 +228,12 @@ WHERE job_id = %(job)s AND type = 'metrics'
 ORDER BY number
 LIMIT %(limit)s;
 
+-- name: lock_checkpoint_models
+SELECT name FROM tuned_model
+WHERE job_id = %(job)s AND step IS NOT NULL AND deleted_at IS NULL
+ORDER BY name
+FOR UPDATE;
+
 -- name: retire_checkpoints
 DELETE FROM fine_tuning_checkpoint
 WHERE job_id = %(job)s
@@ -234,6 +249,7 @@ WHERE job_id = %(job)s
   )
   AND model NOT IN (SELECT target FROM model_alias)
   AND model NOT IN (SELECT canary FROM model_alias WHERE canary IS NOT NULL)
+  AND model NOT IN (SELECT previous FROM model_alias WHERE previous IS NOT NULL)
 RETURNING model;
 
 -- name: find_ended_jobs

@@ -2,7 +2,11 @@
 INSERT INTO tuned_model (name, project_id, base, job_id, step, path, bytes)
 SELECT %(name)s, project_id, model, id, %(step)s, %(path)s, %(bytes)s
 FROM fine_tuning_job WHERE id = %(job)s
-ON CONFLICT (name) DO NOTHING;
+ON CONFLICT (name) DO NOTHING
+RETURNING name;
+
+-- name: know_tuned_model
+SELECT 1 FROM tuned_model WHERE name = %(name)s;
 
 -- name: find_tuned_models
 SELECT name, project_id AS project, base, job_id AS job, path, bytes,
@@ -55,6 +59,9 @@ SET target = excluded.target,
     changed_at = now()
 WHERE model_alias.project_id = excluded.project_id
 RETURNING name;
+
+-- name: lock_alias
+SELECT 1 FROM model_alias WHERE name = %(name)s AND project_id = %(project)s FOR UPDATE;
 
 -- name: delete_alias
 DELETE FROM model_alias WHERE name = %(name)s AND project_id = %(project)s RETURNING name;

@@ -181,6 +181,15 @@ async def note(
     return True
 
 
+async def validated(connection: Connection, claim: Claim, step: int, note_: Note) -> bool:
+    """As `note`, once a step."""
+    if not await note(connection, claim.id, (), claim.fence):
+        return False
+    values = {**msgspec.structs.asdict(note_), "id": claim.id, "data": Jsonb(note_.data)}
+    await connection.execute(SQL["insert_validation"], {**values, "step": str(step)})
+    return True
+
+
 async def events(
     connection: Connection, job: str, limit: int, before: int | None = None
 ) -> list[Event]:
@@ -211,7 +220,11 @@ async def insert_checkpoint(
 
 
 async def retire_checkpoints(connection: Connection, job: str, keep: int) -> list[str]:
-    """Forgets all but the newest and the best; the models of those that went."""
+    """Forgets all but the newest, the best and those of aliases; the models of those that went.
+
+    Whoever points an alias at one of them holds it: here they are held first, then looked at.
+    """
+    await connection.execute(SQL["lock_checkpoint_models"], {"job": job})
     cursor = await connection.execute(SQL["retire_checkpoints"], {"job": job, "keep": keep})
     return [row["model"] for row in await cursor.fetchall()]
 

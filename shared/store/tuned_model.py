@@ -21,11 +21,18 @@ class Deleted(msgspec.Struct, frozen=True):
     path: str
 
 
-async def publish(connection: Connection, job: str, model: Publication) -> None:
-    """Offers a model of this job's project and base; one that is known stays as it is."""
-    await connection.execute(
+async def publish(connection: Connection, job: str, model: Publication) -> bool:
+    """Offers a model of this job's project and base; False: it is known and stays as it is."""
+    cursor = await connection.execute(
         SQL["insert_tuned_model"], {**msgspec.structs.asdict(model), "job": job}
     )
+    return await cursor.fetchone() is not None
+
+
+async def known(connection: Connection, name: str) -> bool:
+    """Whether it was ever offered."""
+    cursor = await connection.execute(SQL["know_tuned_model"], {"name": name})
+    return await cursor.fetchone() is not None
 
 
 async def select(connection: Connection) -> list[TunedModel]:
@@ -72,6 +79,10 @@ async def put_alias(connection: Connection, name: str, project: str, asked: Alia
     values = {**msgspec.structs.asdict(asked), "name": name, "project": project}
     cursor = await connection.execute(SQL["put_alias"], values)
     return await cursor.fetchone() is not None
+
+
+async def lock_alias(connection: Connection, name: str, project: str) -> None:
+    await connection.execute(SQL["lock_alias"], {"name": name, "project": project})
 
 
 async def delete_alias(connection: Connection, name: str, project: str) -> bool:

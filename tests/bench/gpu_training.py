@@ -79,9 +79,12 @@ async def measure(card: CudaDevice, python: str, base: Path) -> str:
 
 
 def dry(python: str, base: Path) -> int:
+    asking = estimate.DryRun(
+        base=str(base), method="supervised", device="cuda", candidates=(CHOSEN,)
+    )
     done = subprocess.run(
-        launch.dry(python),
-        input=estimate.asked(base, "supervised", "cuda", CHOSEN),
+        launch.examine(python),
+        input=msgspec.json.encode(asking),
         capture_output=True,
         check=False,
         timeout=600,

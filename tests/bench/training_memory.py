@@ -54,9 +54,12 @@ LONG, SHORT = 128, 64
 def peaks(
     base: Path, device: Literal["cpu", "cuda"], candidates: Sequence[Hyperparameters]
 ) -> list[estimate.Peak]:
+    asking = estimate.DryRun(
+        base=str(base), method="supervised", device=device, candidates=tuple(candidates)
+    )
     done = subprocess.run(
-        launch.dry(place.python()),
-        input=estimate.asked(base, "supervised", device, *candidates),
+        launch.examine(place.python()),
+        input=msgspec.json.encode(asking),
         capture_output=True,
         check=False,
         timeout=600,

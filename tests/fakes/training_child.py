@@ -23,7 +23,7 @@ from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
 from trainer.plan import FINISHED, YIELDED, Hyperparameters, Plan
 from trainer.report import Checkpoint, Done, Held, Metrics, Phase, Started, Step, Yielded
-from trainer.survey import Survey
+from trainer.survey import Question, Survey
 
 STEPS = 24
 
@@ -115,23 +115,25 @@ class Child:
         return FINISHED
 
 
-def answer(verb: str, behaviour: str) -> int:
+def examine(behaviour: str) -> int:
     """What is asked before a job begins."""
-    question = sys.stdin.buffer.read()
-    if behaviour == "pores":
-        time.sleep(3600)
-    said: msgspec.Struct
-    if verb == "survey":
-        said = Survey(examples=10, samples=10, tokens=300, learned=50, longest=30, p50=30, p99=30)
-    else:
-        asked = msgspec.json.decode(question, type=DryRun)
-        each = [
-            Peak(peak=room(c), base=1, adapter=1, optimiser=1, trainable=1)
-            for c in asked.candidates
-        ]
-        said = Peaks(peaks=tuple(each))
-    sys.stdout.buffer.write(msgspec.json.encode(said))
+    for line in sys.stdin.buffer:
+        if behaviour == "pores":
+            time.sleep(3600)
+        said = answer(msgspec.json.decode(line, type=Question | DryRun))
+        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+        sys.stdout.buffer.flush()
     return 0
+
+
+def answer(asked: Question | DryRun) -> msgspec.Struct:
+    if isinstance(asked, Question):
+        return Survey(examples=10, samples=10, tokens=300, learned=50, longest=30, p50=30, p99=30)
+    return Peaks(peaks=tuple(peak(room(each)) for each in asked.candidates))
+
+
+def peak(size: int) -> Peak:
+    return Peak(peak=size, base=1, adapter=1, optimiser=1, trainable=1)
 
 
 def room(chosen: Hyperparameters) -> int:
@@ -140,8 +142,8 @@ def room(chosen: Hyperparameters) -> int:
 
 
 def main(seconds: str, behaviour: str, *given: str) -> int:
-    if given[-2] in ("survey", "dry"):
-        return answer(given[-2], behaviour)
+    if given[-2] == "examine":
+        return examine(behaviour)
     verb, folder, parent = given[-3:]
     assert verb == "train"
     die_with_parent(int(parent))

@@ -47,16 +47,6 @@ async def resume(folder: Path, first: Child, unbroken: tuple[Figures, Done], beg
     assert again.metrics.train_loss == done.metrics.train_loss
 
 
-async def test_killed_between_checkpoints(
-    tmp_path: Path, tiny: Path, birds: list[dict[str, object]], unbroken: tuple[Figures, Done]
-) -> None:
-    folder = planned(tmp_path / "job", tiny, birds)
-    child = await Child.start(folder)
-    await child.until(lambda report: isinstance(report, Step) and report.step == 6)
-    await child.kill()
-    await resume(folder, child, unbroken, begun=4)
-
-
 async def test_killed_with_the_newest_checkpoint_torn(
     tmp_path: Path, tiny: Path, birds: list[dict[str, object]], unbroken: tuple[Figures, Done]
 ) -> None:

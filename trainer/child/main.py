@@ -1,7 +1,7 @@
 """What trainer/launch.py starts. Exit statuses: trainer/plan.py.
 
-`train FOLDER PARENT` trains. `dry PARENT` and `survey PARENT` read a question as JSON from standard
-input and answer with JSON on standard output.
+`train FOLDER PARENT` trains. `examine PARENT` answers questions on standard input, one JSON object
+a line, with one on standard output.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,7 @@ from trainer.survey import Question, Unpack
 
 NO_MEMORY = ("not enough memory", "can't allocate memory")
 """What torch says on a CPU."""
+ASKED = msgspec.json.Decoder(Question | DryRun | Unpack)
 
 
 def main(argv: list[str]) -> int:
@@ -31,21 +31,11 @@ def main(argv: list[str]) -> int:
         case ["train", folder, parent]:
             die_with_parent(int(parent))
             return train(Path(folder))
-        case ["dry", parent]:
+        case ["examine", parent]:
             die_with_parent(int(parent))
-            return answered(dry)
-        case ["survey", parent]:
-            die_with_parent(int(parent))
-            return answered(surveyed)
-        case ["unpack", parent]:
-            die_with_parent(int(parent))
-            return answered(unpacked)
+            return examine()
         case _:
-            print(
-                "usage: bootstrap.py train FOLDER PARENT | dry PARENT | survey PARENT"
-                " | unpack PARENT",
-                file=sys.stderr,
-            )
+            print("usage: bootstrap.py train FOLDER PARENT | examine PARENT", file=sys.stderr)
             return UNREADABLE
 
 
@@ -92,39 +82,40 @@ def train(folder: Path) -> int:
     return BROKEN
 
 
-def answered(reply: Callable[[bytes], msgspec.Struct]) -> int:
-    """Status 1 with the reason as the last line of standard error where there is no answer."""
+def examine() -> int:
+    """Until there are no more questions."""
     from trainer.child.words import UnfitError
 
     out = os.dup(1)
     os.dup2(2, 1)
-    try:
-        made = reply(sys.stdin.buffer.read())
-    except (UnfitError, Unusable, OSError, ValueError) as error:
-        traceback.print_exc()
-        print(first_line(error), file=sys.stderr)
-        return BROKEN
-    with os.fdopen(out, "wb") as answer:
-        answer.write(msgspec.json.encode(made))
+    with os.fdopen(out, "wb") as answers:
+        for line in sys.stdin.buffer:
+            try:
+                made = answer(ASKED.decode(line))
+            except (UnfitError, Unusable, OSError, ValueError) as error:
+                traceback.print_exc()
+                print(first_line(error), file=sys.stderr)
+                return BROKEN
+            answers.write(msgspec.json.encode(made) + b"\n")
+            answers.flush()
     return FINISHED
 
 
-def dry(asked: bytes) -> msgspec.Struct:
-    from trainer.child.dry import dry_run
+def answer(asked: Question | DryRun | Unpack) -> msgspec.Struct:
+    """Imports what the question needs, and no more: some of it takes seconds."""
+    match asked:
+        case Question():
+            from trainer.child.surveying import survey
 
-    return dry_run(msgspec.json.decode(asked, type=DryRun))
+            return survey(asked)
+        case DryRun():
+            from trainer.child.dry import dry_run
 
+            return dry_run(asked)
+        case Unpack():
+            from trainer.child.unpacking import unpack
 
-def surveyed(asked: bytes) -> msgspec.Struct:
-    from trainer.child.surveying import survey
-
-    return survey(msgspec.json.decode(asked, type=Question))
-
-
-def unpacked(asked: bytes) -> msgspec.Struct:
-    from trainer.child.unpacking import unpack
-
-    return unpack(msgspec.json.decode(asked, type=Unpack))
+            return unpack(asked)
 
 
 def first_line(error: BaseException) -> str:

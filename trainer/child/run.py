@@ -59,6 +59,7 @@ class Run:
             checkpoint=found[0].name if found else None,
         )
         watch = Watch(plan, folder, wire, started, progress)
+        watch.repeat()
         loop = loops.build(plan, folder, adapted, words, train, validation, watch)
         wire.say(Phase("training"))
         if validation is not None and found is None:

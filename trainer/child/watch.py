@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainer import manifest
+from trainer.child.journal import Journal, Told
 from trainer.child.wire import Wire
 from trainer.health import Trend
 from trainer.plan import Plan
@@ -51,7 +52,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self, plan: Plan, folder: Path, wire: Wire, started: Started, progress: Progress
     ) -> None:
+        """Raises OSError."""
         self.progress = progress
+        self._journal = Journal(folder, started.step)
         self.step = started.step
         self.latest: str | None = started.checkpoint
         self._plan = plan
@@ -67,6 +70,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def judged(self, step: int) -> bool:
         """Whether the validation file was last read behind this step."""
         return self._judged == step
+
+    def repeat(self) -> None:
+        """Tells again what was told of earlier steps: a trainer may have missed some of it."""
+        for told in self._journal.told:
+            self._wire.say(told)
+        for _, path in reversed(manifest.steps(self._folder)):
+            if (made := manifest.read(path)) is not None:
+                self._wire.say(checkpoint(path, made))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._tokens = state.num_input_tokens_seen
@@ -99,6 +110,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         folder = self._folder / f"checkpoint-{state.global_step}"
         progress = self.progress
         (folder / PROGRESS).write_bytes(msgspec.json.encode(progress))
+        self._journal.sync()
         judged = self.judged(state.global_step)
         made = manifest.seal(
             folder,
@@ -110,16 +122,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         )
         manifest.prune(self._folder, self._plan.hyperparameters.keep)
         self.latest = folder.name
-        self._wire.say(
-            Checkpoint(
-                step=state.global_step,
-                folder=folder.name,
-                loss=made.loss,
-                accuracy=made.accuracy,
-                valid_loss=made.valid_loss,
-                valid_accuracy=made.valid_accuracy,
-            )
-        )
+        self._wire.say(checkpoint(folder, made))
 
     def _stepped(self, state: Any, logs: dict[str, Any]) -> None:
         progress, loss, norm = self.progress, float(logs["loss"]), float(logs.get("grad_norm", 0.0))
@@ -136,7 +139,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._tokens = state.num_input_tokens_seen
         each = progress.seconds / progress.trend.steps
         progress.accuracy = logs.get(ACCURACY[self._plan.method])
-        self._wire.say(
+        self._tell(
             Step(
                 step=state.global_step,
                 of=state.max_steps,
@@ -172,9 +175,24 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._judged = step
         if step == 0:
             progress.base_valid_loss = loss
-        self._wire.say(
+        self._tell(
             Validation(step=step, loss=loss, accuracy=accuracy, margin=progress.valid_margin)
         )
+
+    def _tell(self, said: Told) -> None:
+        self._journal.add(said)
+        self._wire.say(said)
+
+
+def checkpoint(folder: Path, made: manifest.Manifest) -> Checkpoint:
+    return Checkpoint(
+        step=made.step,
+        folder=folder.name,
+        loss=made.loss,
+        accuracy=made.accuracy,
+        valid_loss=made.valid_loss,
+        valid_accuracy=made.valid_accuracy,
+    )
 
 
 def peak(device: str) -> int:

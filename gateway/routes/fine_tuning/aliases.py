@@ -65,14 +65,14 @@ class Aliases:
 
     async def rollback(self, call: Call) -> Done:
         """Back to the target before; a second time is forward again. A canary ends."""
-        before = await find(call)
+        before = await held(call)
         if before.previous is None:
             raise Conflict(f"{before.name!r} never had another target.", param="name")
         return await self._point(call, before, before.previous, "rolled_back")
 
     async def promote(self, call: Call) -> Done:
         """The canary becomes the target."""
-        before = await find(call)
+        before = await held(call)
         if before.canary is None:
             raise Conflict(f"{before.name!r} has no canary.", param="name")
         return await self._point(call, before, before.canary, "promoted")
@@ -108,6 +108,12 @@ async def find(call: Call) -> ModelAlias:
     name = call.at("alias")
     rows = await store.aliases(call.connection, call.account.project, name)
     return found(rows[0] if rows else None, "alias", name)
+
+
+async def held(call: Call) -> ModelAlias:
+    """As `find`, and nobody else changes it until this transaction ends."""
+    await store.lock_alias(call.connection, call.at("alias"), call.account.project)
+    return await find(call)
 
 
 async def base(connection: Connection, model: str, project: str, param: str) -> str:
