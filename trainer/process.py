@@ -125,6 +125,30 @@ async def spawn(
     return Child(process)
 
 
+async def answer(argv: Sequence[str], question: bytes, within: float) -> bytes:
+    """What a child says to a question; raises OSError with its last words, or TimeoutError."""
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=inherited() | ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+    )
+    give_way(process.pid)
+    try:
+        async with asyncio.timeout(within):
+            said, errors = await process.communicate(question)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    if process.returncode:
+        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise OSError(" ".join(last) or f"it ended with status {process.returncode}")
+    return said
+
+
 def give_way(pid: int) -> None:
     """Gives it the time of the CPUs that nobody else wants; its threads inherit that."""
     try:
