@@ -76,11 +76,24 @@ def planned(plan: Fields) -> Iterator[str]:
     yield f"{plan['steps']} steps of {together} examples, {chosen['epochs']} epochs"
     yield f"{plan['tokens']} tokens an epoch"
     terms = ", ".join(f"{name} {spell_size(size)}" for name, size in plan["estimate"].items())
-    yield f"{spell_size(plan['sizes'][0]['bytes'])} of the device: {terms}"
-    for size in plan["sizes"][1:]:
-        yield f"  {spell_size(size['bytes'])} with {size['batch']} at once"
+    yield lasting(plan["time"])
+    first, *smaller = plan["sizes"]
+    yield f"{spell_size(first['bytes'])} of the device, {first['basis']}; by a dry run {terms}"
+    for size in smaller:
+        yield f"  {spell_size(size['bytes'])} with {size['batch']} at once, {size['basis']}"
     for reason in plan["reasons"]:
         yield f"{reason['name']} {reason['value']}: {reason['why']}"
+
+
+def lasting(time: Fields | None) -> str:
+    """How long it would take, and how that is known."""
+    if time is None:
+        return "no time can be told: no job has ended on this device yet"
+    minutes, seconds = divmod(round(time["seconds"]), 60)
+    hours, minutes = divmod(minutes, 60)
+    told = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    pace = f"{time['tokens_per_second']:.0f} tokens/s"
+    return f"{told} at {pace}, {time['basis']}: {time['source']}"
 
 
 def asked(client: Client, options: argparse.Namespace) -> Fields:

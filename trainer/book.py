@@ -13,6 +13,8 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from shared import log, training
 from shared.db import Connection, Pool, transaction
 from shared.store import fine_tuning as store
+from shared.store import training_run
+from shared.training_run import Ran
 from shared.wire.openai.fine_tuning import Fields, JobError, Status
 from shared.wire.training import Claim, Job, Note
 
@@ -52,6 +54,13 @@ class Book:
         if found is None:
             raise LostError("the job is gone")
         return found
+
+    async def runs(self, device: str) -> list[Ran]:
+        """Measured on this kind of device, the newest first."""
+        return await self.write(lambda connection: training_run.select(connection, device))
+
+    async def measured(self, ran: Ran) -> None:
+        await self.write(lambda connection: training_run.record(connection, ran))
 
     async def renew(self) -> Status:
         """One attempt only; raises what AWAY lists."""

@@ -28,7 +28,8 @@ def train(python: str, folder: Path) -> list[str]:
 
 
 def examine(python: str) -> list[str]:
-    """Answers questions, one JSON object a line: estimate.DryRun, survey.Question, survey.Unpack.
+    """Answers questions, one JSON object a line: estimate.DryRun, survey.Question, survey.Unpack,
+    speed.Gauge.
 
     Status 1: one has no answer, the last line of standard error says why.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -13,20 +13,25 @@ import msgspec
 
 from shared import log
 from shared.settings import Model, Settings
-from shared.weights import WeightsError
+from shared.training_run import Ran, Setup
+from shared.weights import WeightsError, read
 from shared.wire.training import Job
-from trainer import launch
+from trainer import launch, site
 from trainer.estimate import DryRun, Estimate, Peaks, estimate
 from trainer.examiner import Examiner, examining
 from trainer.files import Data, InvalidDataError, failed
+from trainer.forecast import Size, setup, sizes
 from trainer.plan import Dtype, Hyperparameters, Plan
-from trainer.recipe import Reason, Recipe, Site, Wishes, candidates, recipe
+from trainer.recipe import Reason, Site, Wishes, candidates, recipe
+from trainer.speed import Duration, Gauge, Pace, Read, duration, load, stated
 from trainer.survey import Question, Survey, Unpack, Unpacked, base_of, data_of
 
 SURVEY_WITHIN = 3600.0
 UNPACK_WITHIN = 3600.0
 DRY_WITHIN = 900.0
+GAUGE_WITHIN = 120.0
 """Seconds for a question to a child."""
+THREADS = max(1, (os.cpu_count() or 1) - 1)
 
 BASES = "bases"
 """Beneath the home: folders made of GGUF files."""
@@ -36,14 +41,6 @@ logger = log.get("planning")
 
 class UntrainableError(Exception):
     """The job cannot be run as it is; the message is for its owner."""
-
-
-class Size(msgspec.Struct, frozen=True):
-    """What a batch of so many examples takes; accumulation makes the step the same."""
-
-    batch: int
-    accumulation: int
-    bytes: int
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +55,12 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """Of the plan's own batch, in bytes."""
     sizes: tuple[Size, ...]
     """The plan's own batch, then smaller and smaller ones."""
+    setup: Setup | None = None
+    """Of the plan's own batch; None: planned by a release that did not measure."""
+    work: float = 0.0
+    """Operations for a token, estimated."""
+    time: Duration | None = None
+    """None: no job has run on this device, and nothing is stated of it."""
 
     def shrunk(self, size: Size) -> Planned:
         """The same steps, computed in smaller batches."""
@@ -65,7 +68,9 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
             self.plan.hyperparameters, batch=size.batch, accumulation=size.accumulation
         )
         return msgspec.structs.replace(
-            self, plan=msgspec.structs.replace(self.plan, hyperparameters=chosen)
+            self,
+            plan=msgspec.structs.replace(self.plan, hyperparameters=chosen),
+            setup=self.setup and msgspec.structs.replace(self.setup, batch=size.batch),
         )
 
 
@@ -74,15 +79,25 @@ class Planner:
         self._settings = settings
         self._device: Literal["cpu", "cuda"] = "cpu" if settings.train_device == "cpu" else "cuda"
 
-    async def plan(self, job: Job, data: Data) -> Planned:
-        """Raises UntrainableError, InvalidDataError."""
+    @property
+    def kind(self) -> str:
+        """Of the device it plans for."""
+        return site.kind(self._settings.train_device)
+
+    async def plan(self, job: Job, data: Data, runs: Sequence[Ran] = ()) -> Planned:
+        """`runs` were measured on this kind of device, the newest first.
+
+        Raises UntrainableError, InvalidDataError.
+        """
         model = self._settings.models.get(job.model)
         if model is None:
             raise UntrainableError(f"The model {job.model!r} is not in the trainer's settings.")
         async with examined(self._settings.train_python or "") as examiner:
-            return await self._made(job, data, model, examiner)
+            return await self._made(job, data, model, runs, examiner)
 
-    async def _made(self, job: Job, data: Data, model: Model, examiner: Examiner) -> Planned:
+    async def _made(
+        self, job: Job, data: Data, model: Model, runs: Sequence[Ran], examiner: Examiner
+    ) -> Planned:
         base = await self._weights(job.model, model, examiner)
         try:
             facts = await asyncio.to_thread(base_of, base)
@@ -94,20 +109,36 @@ class Planner:
             base=str(base), file=str(data.train), method=job.method, max_length=longest
         )
         surveyed = await survey(examiner, question, "training_file")
+        judged = Survey()
         if data.validation is not None:
             other = msgspec.structs.replace(question, file=str(data.validation))
-            await survey(examiner, other, "validation_file")
+            judged = await survey(examiner, other, "validation_file")
         known = data_of(surveyed, validated=data.validation is not None)
         bf16 = self._device == "cuda"
         chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wishes(job))
-        sizes, first = await self._sizes(base, job, chosen, examiner)
+        several = candidates(chosen.hyperparameters)
+        told = await self._estimates(base, job, several, examiner)
+        kind = self.kind
+        first = setup(kind, job.model, told[0].base, job.method, several[0], surveyed.longest)
+        work = load(
+            (await asyncio.to_thread(read, base)).shape,
+            several[0],
+            job.method,
+            chosen.steps,
+            Read(surveyed.tokens, surveyed.samples),
+            Read(judged.tokens, judged.samples),
+        )
+        plain = None if runs else await self._plain(kind, several[0], examiner)
         return Planned(
             plan=self._plan(job, data, base, model, chosen.hyperparameters),
             steps=chosen.steps,
             tokens=surveyed.tokens,
             reasons=chosen.reasons,
-            estimate=first,
-            sizes=sizes,
+            estimate=told[0],
+            sizes=sizes(first, several, told, runs),
+            setup=first,
+            work=work.work,
+            time=duration(work, first, runs, plain),
         )
 
     def _plan(
@@ -124,7 +155,7 @@ class Planner:
             prompts=job.asked.prompts,
             hyperparameters=chosen,
             device=self._device,
-            threads=max(1, (os.cpu_count() or 1) - 1),
+            threads=THREADS,
         )
 
     async def _weights(self, name: str, model: Model, examiner: Examiner) -> Path:
@@ -158,21 +189,22 @@ class Planner:
         await ask(examiner, question, Unpacked, UNPACK_WITHIN)
         return folder
 
-    async def _sizes(
-        self, base: Path, job: Job, chosen: Recipe, examiner: Examiner
-    ) -> tuple[tuple[Size, ...], Estimate]:
-        """What the chosen batch takes, and each smaller one."""
-        several = candidates(chosen.hyperparameters)
+    async def _estimates(
+        self, base: Path, job: Job, several: Sequence[Hyperparameters], examiner: Examiner
+    ) -> list[Estimate]:
+        """What each batch takes."""
         question = DryRun(
             base=str(base), method=job.method, device=self._device, candidates=tuple(several)
         )
         peaks = (await ask(examiner, question, Peaks, DRY_WITHIN)).peaks
-        told = [estimate(peak, self._device) for peak in peaks]
-        sizes = tuple(
-            Size(made.batch, made.accumulation, each.total)
-            for made, each in zip(several, told, strict=True)
-        )
-        return sizes, told[0]
+        return [estimate(peak, self._device) for peak in peaks]
+
+    async def _plain(self, kind: str, chosen: Hyperparameters, examiner: Examiner) -> float | None:
+        """Operations a second: measured on a CPU, as its maker states them of a card."""
+        if self._device == "cuda":
+            return stated(kind)
+        question = Gauge(dtype=chosen.dtype, threads=THREADS)
+        return (await ask(examiner, question, Pace, GAUGE_WITHIN)).operations
 
 
 async def survey(examiner: Examiner, question: Question, param: str) -> Survey:

@@ -31,6 +31,14 @@ class Publisher:
         self._shelf = shelf
         self._keep = keep
 
+    async def offer(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
+        """As `checkpoint`; the job goes on where that cannot be stored. Raises LostError."""
+        try:
+            await self.checkpoint(book, folder, said)
+        except OSError as error:
+            text = f"The checkpoint of step {said.step} is no model: {error}"
+            await book.note(Note(text, level="warn"))
+
     async def checkpoint(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
         """Offers it as a model, once; older ones go. Raises OSError and LostError."""
         job, owner = await self._about(book)

@@ -111,6 +111,19 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: int = 0
 
 
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one process; the job may have had others before."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    """Spent in steps."""
+    around: float
+    """Spent beside them: loading, validating, saving; not standing still."""
+    peak: int
+    """Bytes: of torch on the card, else resident."""
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="done"):
     """The last line before exit status 0. Paths are beneath the job's folder."""
 
@@ -121,6 +134,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="d
     steps: int
     trained_tokens: int
     metrics: Metrics
+    effort: Effort | None = None
     refused: str | None = None
     """Why it should not be published, if so."""
 

@@ -16,6 +16,7 @@ from trainer import launch, report, words
 from trainer.book import AWAY, Book, LostError
 from trainer.files import Files, InvalidDataError
 from trainer.lease import Lease, NoRoomError
+from trainer.lesson import measured
 from trainer.lock import locked
 from trainer.plan import BROKEN, FINISHED, YIELDED, Order
 from trainer.planning import Planned, Planner, UntrainableError
@@ -59,6 +60,7 @@ class Run:
         self._renew = asyncio.Event()
         self._barren = book.claim.starts
         self._told = 0
+        self._running: Planned | None = None
         self._repeating = True
         self.id = book.claim.id
 
@@ -130,7 +132,7 @@ class Run:
         data = await self._files.fetch(job, self.folder)
         if job.plan is not None:
             return msgspec.convert(job.plan, Planned)
-        made = await self._planner.plan(job, data)
+        made = await self._planner.plan(job, data, await self._book.runs(self._planner.kind))
         to = "paused" if job.asked.hold else "queued"
         note = Note(f"Files validated, moving job to {to} state", data=words.chosen(made))
         status = await self._book.planned(msgspec.to_builtins(made), note)
@@ -146,7 +148,8 @@ class Run:
                 return None
             self._wanted = "running"
             self._told = (await self._book.job()).step
-            place.planned.plan.write(self.folder)
+            self._running = planned = place.planned
+            planned.plan.write(self.folder)
             argv = launch.train(self._settings.train_python or "", self.folder)
             try:
                 self._child = child = await spawn(
@@ -177,16 +180,23 @@ class Run:
         status = await child.exit()
         match last:
             case report.Done() if status == FINISHED:
+                await self._measure(last.effort)
                 await self._finish(last)
                 return False
             case report.Yielded() if status == YIELDED:
                 return await self._yielded(last)
             case report.Broken() if status == BROKEN:
+                if last.code == "out_of_memory":
+                    await self._measure(None)
                 await self._book.fail(JobError(last.code, last.message))
                 return False
         if not self._goes_on():
             return False
         return await self._died(child, status)
+
+    async def _measure(self, effort: report.Effort | None) -> None:
+        if (ran := measured(self._running, effort)) is not None:
+            await self._book.measured(ran)
 
     async def _died(self, child: Child, status: int) -> bool:
         self._barren += 1
@@ -223,20 +233,13 @@ class Run:
                 self._repeating = False
                 await self._book.note(words.note(said))
             case report.Checkpoint():
-                await self._offer(said)
+                await self._publisher.offer(self._book, self.folder, said)
             case report.Done() | report.Yielded() | report.Broken():
                 pass
             case report.Held():
                 logger.info("held" if said.held else "goes on", job=self.id, step=said.step)
             case _:
                 await self._book.note(words.note(said))
-
-    async def _offer(self, said: report.Checkpoint) -> None:
-        try:
-            await self._publisher.checkpoint(self._book, self.folder, said)
-        except OSError as error:
-            text = f"The checkpoint of step {said.step} is no model: {error}"
-            await self._book.note(Note(text, level="warn"))
 
     async def _finish(self, done: report.Done) -> None:
         if done.refused is not None:

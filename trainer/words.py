@@ -33,7 +33,8 @@ def chosen(made: Planned) -> Fields:
         "hyperparameters": msgspec.to_builtins(made.plan.hyperparameters),
         "steps": made.steps,
         "tokens_per_epoch": made.tokens,
-        "estimated_bytes": made.estimate.total,
+        "estimated_bytes": made.sizes[0].bytes,
+        "estimated_seconds": None if made.time is None else made.time.seconds,
     }
 
 

@@ -22,10 +22,12 @@ from trainer import manifest
 from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
 from trainer.plan import FINISHED, YIELDED, Hyperparameters, Plan
-from trainer.report import Checkpoint, Done, Held, Metrics, Phase, Started, Step, Yielded
+from trainer.report import Checkpoint, Done, Effort, Held, Metrics, Phase, Started, Step, Yielded
+from trainer.speed import Gauge, Pace
 from trainer.survey import Question, Survey
 
 STEPS = 24
+PEAK = 1 << 28
 
 
 class Child:
@@ -109,6 +111,7 @@ class Child:
                 steps=STEPS,
                 trained_tokens=10 * STEPS,
                 metrics=Metrics(train_loss=1 / STEPS),
+                effort=Effort(steps=STEPS, tokens=10 * STEPS, seconds=2.0, around=3.0, peak=PEAK),
                 refused="It is worse than its base." if self.behaviour == "refused" else None,
             )
         )
@@ -120,15 +123,17 @@ def examine(behaviour: str) -> int:
     for line in sys.stdin.buffer:
         if behaviour == "pores":
             time.sleep(3600)
-        said = answer(msgspec.json.decode(line, type=Question | DryRun))
+        said = answer(msgspec.json.decode(line, type=Question | DryRun | Gauge))
         sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
         sys.stdout.buffer.flush()
     return 0
 
 
-def answer(asked: Question | DryRun) -> msgspec.Struct:
+def answer(asked: Question | DryRun | Gauge) -> msgspec.Struct:
     if isinstance(asked, Question):
         return Survey(examples=10, samples=10, tokens=300, learned=50, longest=30, p50=30, p99=30)
+    if isinstance(asked, Gauge):
+        return Pace(1e9)
     return Peaks(peaks=tuple(peak(room(each)) for each in asked.candidates))
 
 

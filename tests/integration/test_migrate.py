@@ -24,7 +24,7 @@ TABLES = {
     *("shortfall", "model_price", "organisation", "project", "usage_event", "usage_event_default"),
     *("usage_hourly", "semantic_answer", "semantic_neighbour", "semantic_trial"),
     *("fine_tuning_job", "fine_tuning_event", "fine_tuning_checkpoint"),
-    *("tuned_model", "model_alias"),
+    *("tuned_model", "model_alias", "model_export", "training_run"),
 }
 
 

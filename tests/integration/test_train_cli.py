@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -70,7 +71,8 @@ def test_an_estimate_trains_nothing(hub: Hub) -> None:
     lines = told.stdout.splitlines()
     assert "4 epochs" in lines[0]
     assert any(line.startswith("learning_rate ") for line in lines)
-    assert "MiB of the device" in told.stdout
+    assert re.search(r"^\d+ min \d+ s at \d+ tokens/s, (measured|estimated): ", told.stdout, re.M)
+    assert re.search(r"MiB of the device, (measured|estimated); by a dry run base ", told.stdout)
     newest = train(hub, "list", "--last", "1").stdout.splitlines()[-1]
     assert newest.split()[1:3] == ["cancelled", "-"]
 

@@ -10,13 +10,17 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared import ids
 from shared.store import fine_tuning, tuned_model
-from tests.fakes.training_child import STEPS
+from tests.fakes.training_child import PEAK, STEPS
 from tests.trainers import Trainer, running_trainer
 from trainer import naming
+from trainer.correction import MARGIN
+from trainer.planning import Planned
+from trainer.speed import CPU_SHARE
 
 EVERY = list(range(1, STEPS + 1))
 OPEN = ("validating_files", "queued", "running")
@@ -60,6 +64,27 @@ async def test_a_job_becomes_a_model(quick: Trainer) -> None:
         f"New fine-tuned model created: {name}",
         "The job has successfully completed",
     ]
+
+
+async def test_what_a_job_took_is_what_the_next_one_is_estimated_by(quick: Trainer) -> None:
+    plans = []
+    for _ in range(2):
+        id_ = await quick.create()
+        job = await quick.until(id_, lambda job: job.finished_at is not None)
+        assert job.status == "succeeded"
+        plans.append(msgspec.convert(job.plan, Planned))
+    before, after = plans
+    assert (before.sizes[0].basis, before.sizes[0].bytes) == ("estimated", before.estimate.total)
+    assert before.time is not None
+    assert (before.time.basis, before.time.tokens_per_second) == (
+        "estimated",
+        CPU_SHARE * 1e9 / before.work,
+    )
+    assert (after.sizes[0].basis, after.sizes[0].bytes) == ("measured", int(PEAK * (1 + MARGIN)))
+    assert after.sizes[0].estimated == before.estimate.total
+    assert after.time is not None
+    assert (after.time.basis, after.time.tokens_per_second) == ("measured", 10 * STEPS / 2)
+    assert after.time.seconds == 3 + 300 * after.plan.hyperparameters.epochs / (10 * STEPS / 2)
 
 
 async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:

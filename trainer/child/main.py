@@ -19,11 +19,12 @@ from trainer.estimate import DryRun
 from trainer.example import Unusable
 from trainer.plan import BROKEN, FINISHED, UNREADABLE, Plan
 from trainer.report import Broken, Phase
+from trainer.speed import Gauge
 from trainer.survey import Question, Unpack
 
 NO_MEMORY = ("not enough memory", "can't allocate memory")
 """What torch says on a CPU."""
-ASKED = msgspec.json.Decoder(Question | DryRun | Unpack)
+ASKED = msgspec.json.Decoder(Question | DryRun | Unpack | Gauge)
 
 
 def main(argv: list[str]) -> int:
@@ -101,7 +102,7 @@ def examine() -> int:
     return FINISHED
 
 
-def answer(asked: Question | DryRun | Unpack) -> msgspec.Struct:
+def answer(asked: Question | DryRun | Unpack | Gauge) -> msgspec.Struct:
     """Imports what the question needs, and no more: some of it takes seconds."""
     match asked:
         case Question():
@@ -116,6 +117,10 @@ def answer(asked: Question | DryRun | Unpack) -> msgspec.Struct:
             from trainer.child.unpacking import unpack
 
             return unpack(asked)
+        case Gauge():
+            from trainer.child.gauging import gauge
+
+            return gauge(asked)
 
 
 def first_line(error: BaseException) -> str:

@@ -116,6 +116,7 @@ class Run:
             convert(target, Path(plan.base_gguf), folder / ADAPTER_GGUF)
             gguf = ADAPTER_GGUF
         shutil.rmtree(folder / TABLES)
+        effort = watch.effort()
         metrics = Metrics(
             train_loss=progress.trend.mean,
             valid_loss=progress.valid_loss,
@@ -134,6 +135,7 @@ class Run:
                 steps=loop.state.global_step,
                 trained_tokens=int(loop.state.num_input_tokens_seen),
                 metrics=metrics,
+                effort=effort,
                 refused=health.refusal(metrics),
             )
         )

@@ -17,7 +17,7 @@ from trainer.child.journal import Journal, Told
 from trainer.child.wire import Wire
 from trainer.health import Trend
 from trainer.plan import Plan
-from trainer.report import Checkpoint, Held, Started, Step, Validation
+from trainer.report import Checkpoint, Effort, Held, Started, Step, Validation
 
 PROGRESS = "progress.json"
 ACCURACY = {"supervised": "mean_token_accuracy", "dpo": "rewards/accuracies"}
@@ -64,7 +64,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._tokens = 0
         self._begun = 0.0
         self._spent = 0.0
+        self._seconds = 0.0
         self._done = 0
+        self._known = 0
         self._judged: int | None = None
 
     def judged(self, step: int) -> bool:
@@ -79,8 +81,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             if (made := manifest.read(path)) is not None:
                 self._wire.say(checkpoint(path, made))
 
+    def effort(self) -> Effort:
+        """Of this process, at its end."""
+        self.progress.peak = max(self.progress.peak, peak(self._plan.device))
+        alive = time.monotonic() - self._wire.began - self._wire.stood
+        return Effort(
+            steps=self._done,
+            tokens=int(self._tokens - self._known),
+            seconds=self._seconds,
+            around=max(0.0, alive - self._seconds),
+            peak=peak(self._plan.device),
+        )
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._tokens = state.num_input_tokens_seen
+        self._tokens = self._known = state.num_input_tokens_seen
         self._wire.say(
             msgspec.structs.replace(self._started, step=state.global_step, of=state.max_steps)
         )
@@ -91,6 +105,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._spent = time.monotonic() - self._begun
         self.progress.seconds += self._spent
+        self._seconds += self._spent
         self._done += 1
         self.step = state.global_step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,9 @@ class Wire:
     """`say` writes a line; a thread of its own reads orders."""
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.stood = 0.0
+        """Seconds that it was held."""
         # Libraries print: what they say goes to standard error, the pipe stays ours.
         self._out = os.dup(1)
         os.dup2(2, 1)
@@ -49,8 +53,10 @@ class Wire:
             return self._held and self._reason is None
 
     def wait_while_held(self) -> None:
+        begun = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._reason is not None)
+        self.stood += time.monotonic() - begun
 
     def _read(self) -> None:
         for line in sys.stdin:

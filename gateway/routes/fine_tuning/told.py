@@ -87,7 +87,7 @@ class Kept(msgspec.Struct):
     plan: Inner
 
 
-SHOWN = ("steps", "tokens", "reasons", "estimate", "sizes")
+SHOWN = ("steps", "tokens", "reasons", "estimate", "sizes", "time")
 
 
 def resolved(row: Job) -> dict[str, Any] | None:

@@ -102,3 +102,11 @@ def test_the_largest_batch_that_fits_and_the_same_step(batch: int, room: int) ->
     assert 10 + found.batch <= room
     larger = [each.batch for each in candidates(made) if each.batch > found.batch]
     assert all(10 + each > room for each in larger)
+
+
+def test_a_rate_that_is_asked_for_is_taken() -> None:
+    found = recipe(SMALL, data(50), CPU, Wishes(learning_rate=3e-3))
+    assert found.hyperparameters.learning_rate == 3e-3
+    assert "learning_rate" not in {reason.name for reason in found.reasons}
+    twice = recipe(SMALL, data(50), CPU, Wishes(learning_rate=3e-3, learning_rate_multiplier=2.0))
+    assert twice.hyperparameters.learning_rate == 6e-3
