@@ -14,7 +14,7 @@ from shared.wire.node import ModelReport
 from shared.wire.task import Adapter
 
 
-class Usage(msgspec.Struct, array_like=True, frozen=True):
+class Usage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Token counts as the engine reported them."""
 
     prompt: int = 0
@@ -23,7 +23,7 @@ class Usage(msgspec.Struct, array_like=True, frozen=True):
     reasoning: int = 0
 
 
-class Started(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=0):
+class Started(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=0):
     """A worker has begun with the job at `at`, in epoch seconds; nothing was generated yet.
 
     `ready` says for how many seconds its model had been ready then, where it was.
@@ -33,14 +33,14 @@ class Started(msgspec.Struct, array_like=True, frozen=True, tag_field="item", ta
     ready: float | None = None
 
 
-class Text(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=1):
+class Text(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=1):
     """More content of one choice. The common item, hence the smallest."""
 
     choice: int
     text: str
 
 
-class Delta(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=2):
+class Delta(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=2):
     """Anything else a chunk can carry.
 
     `delta` is the JSON of the chunk's delta object, `logprobs` the JSON of its logprobs or empty.
@@ -54,7 +54,7 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=
     logprobs: bytes = b""
 
 
-class Finish(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=3):
+class Finish(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=3):
     """One choice has ended; `reason` is OpenAI's finish_reason, `usage` what it alone took."""
 
     choice: int
@@ -62,13 +62,13 @@ class Finish(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
     usage: Usage
 
 
-class Done(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=4):
+class Done(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=4):
     """The last item of a streamed reply."""
 
     usage: Usage
 
 
-class Failed(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=5):
+class Failed(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=5):
     """The last item of a reply that ended in an error."""
 
     status: int
@@ -79,7 +79,7 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag
     retry_after: float | None = None
 
 
-class Choice(msgspec.Struct, array_like=True, frozen=True):
+class Choice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One whole choice. `tool_calls` and `logprobs` are JSON or empty; `text` None is null."""
 
     text: str | None
@@ -89,14 +89,14 @@ class Choice(msgspec.Struct, array_like=True, frozen=True):
     reasoning: str | None = None
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=6):
+class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=6):
     """The only item of a reply that was asked for in one piece."""
 
     choices: list[Choice]
     usage: Usage
 
 
-class Vectors(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=7):
+class Vectors(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=7):
     """Embeddings: `count` rows of `width` little-endian float32."""
 
     count: int
@@ -105,7 +105,7 @@ class Vectors(msgspec.Struct, array_like=True, frozen=True, tag_field="item", ta
     usage: Usage
 
 
-class Where(msgspec.Struct, array_like=True, frozen=True, tag_field="item", tag=8):
+class Where(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=8):
     """A later attempt asks how far the reply got. Not numbered: its index is -1."""
 
 
@@ -113,7 +113,7 @@ Item = Started | Text | Delta | Finish | Done | Failed | Answer | Vectors | Wher
 LAST = (Done, Failed, Answer, Vectors)
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True):
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One item on its way: `stream` is the gateway's number for the request."""
 
     stream: int
@@ -122,7 +122,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     item: Item
 
 
-class Batch(msgspec.Struct, array_like=True, frozen=True):
+class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one step of a worker puts on one gateway's reply stream."""
 
     worker: str

@@ -16,15 +16,15 @@ from worker.engines.toolcalls import CallReader, CallsDelta, CallStream, Fragmen
 NOTHING = msgspec.Raw(b"")
 
 
-class PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class CompletionDetails(msgspec.Struct):
+class CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: PromptDetails | None = None
@@ -40,7 +40,7 @@ class Counts(msgspec.Struct):
         )
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -49,14 +49,14 @@ class Delta(msgspec.Struct):
     tool_calls: list[Fragment] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = NOTHING
 
 
-class Timings(msgspec.Struct):
+class Timings(msgspec.Struct, gc=False):
     """llama.cpp's counts so far."""
 
     cache_n: int = 0
@@ -67,19 +67,19 @@ class Timings(msgspec.Struct):
         return Usage(self.cache_n + self.prompt_n, self.predicted_n, self.cache_n)
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] = []
     usage: Counts | None = None
     timings: Timings | None = None
     error: Complaint | None = None
 
 
-class ReasoningDelta(msgspec.Struct, omit_defaults=True):
+class ReasoningDelta(msgspec.Struct, gc=False, omit_defaults=True):
     reasoning_content: str | None = None
     refusal: str | None = None
 
 
-class ContentDelta(msgspec.Struct):
+class ContentDelta(msgspec.Struct, gc=False):
     content: str
 
 
