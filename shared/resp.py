@@ -1,4 +1,4 @@
-"""A pipelined Redis connection for the hot path: one write and one future per command.
+"""A pipelined Redis connection for the hot path: a future per command, a write per loop round.
 
 Everything that is not on the path of a token uses redis-py. Parsing and packing are hiredis's.
 """
@@ -60,6 +60,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_lost: Callable[[], None]) -> None:
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._unsent: list[bytes] = []
+        """Commands of this round of the event loop: a write each would be a system call each."""
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
@@ -76,10 +78,18 @@ class Connection(asyncio.Protocol):
             future.exception()
             return future
         self._waiting.append(future)
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type]
         return future
 
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._transport is not None:
+            self._transport.write(b"".join(unsent) if len(unsent) > 1 else unsent[0])
+
     def close(self) -> None:
+        self._send()
         if self._transport is not None:
             self._transport.abort()
 

@@ -19,12 +19,12 @@ class Wire(asyncio.Transport):
 
     def __init__(self, protocol: Connection) -> None:
         super().__init__()
-        self.written = b""
+        self.written: list[bytes] = []
         self.aborted = False
         self._protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
+        self.written.append(bytes(data))
 
     def abort(self) -> None:
         if not self.aborted:
@@ -56,12 +56,25 @@ def test_addresses(url: str, address: Address) -> None:
 async def test_replies_come_in_the_order_of_the_calls() -> None:
     connection, wire = connected()
     calls = [connection.call("GET", name) for name in ("a", "b", "c")]
-    assert wire.written.startswith(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2")
+    await asyncio.sleep(0)
+    assert len(wire.written) == 1
+    assert wire.written[0].startswith(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2")
     connection.data_received(b"$1\r\nx\r\n$-1\r\n-ERR no\r\n")
     assert await calls[0] == b"x"
     assert await calls[1] is None
     with pytest.raises(hiredis.ReplyError, match="no"):
         await calls[2]
+
+
+async def test_what_was_called_is_sent_before_the_connection_is_closed() -> None:
+    connection, wire = connected()
+    call = connection.call("DEL", "a")
+    connection.close()
+    assert wire.written == [b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n"]
+    with pytest.raises(Lost):
+        await call
+    await asyncio.sleep(0)
+    assert len(wire.written) == 1
 
 
 async def test_a_call_that_was_given_up_does_not_shift_the_others() -> None:
