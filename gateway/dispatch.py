@@ -183,7 +183,8 @@ class Dispatch:
             entry.adapter,
             origin,
             reservation.price if reservation is not None else None,
-            reservation.hold if reservation is not None else None,
+            reservation.packed if reservation is not None else b"",
+            reservation.most if reservation is not None else 0,
         )
         reply = Reply(task, lane, self._clock.now(), self.close)
         self._replies[task.stream] = reply

@@ -34,6 +34,8 @@ UPLOAD_SECONDS = 120.0
 """How long a client may take to send its request."""
 SILENT_SECONDS = 60.0
 """How long it may send nothing of a request that is read piece by piece."""
+WATCHED_AFTER = 0.05
+"""Seconds from which on a client's departure is noticed."""
 PIECES_SECONDS = 3600.0
 """How long such a request may take."""
 
@@ -241,20 +243,22 @@ def refusal(failed: Failed) -> list[Header]:
 class Presence:
     """While entered, the client's departure cancels the task and raises ClientClosed.
 
-    So does a client that is still not done reading after `limit` seconds.
+    So does a client that is still not done reading after `limit` seconds. Whoever is answered
+    within WATCHED_AFTER seconds is not watched: that costs a tenth of such a short request.
     """
 
     def __init__(self, exchange: Exchange, limit: float) -> None:
         self._exchange = exchange
         self._limit = limit
         self._left = False
+        self._watch: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._watch = asyncio.create_task(self._wait())
-        self._timer = asyncio.get_running_loop().call_later(self._limit, self._leave)
+        first = min(WATCHED_AFTER, self._limit)
+        self._timer = asyncio.get_running_loop().call_later(first, self._begin)
 
     def __exit__(
         self,
@@ -262,11 +266,17 @@ class Presence:
         raised: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._watch.cancel()
         self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._left and kind is asyncio.CancelledError:
             self._task.uncancel()
             raise ClientClosed("The client closed the connection.")
+
+    def _begin(self) -> None:
+        self._watch = asyncio.create_task(self._wait())
+        rest = max(0.0, self._limit - WATCHED_AFTER)
+        self._timer = asyncio.get_running_loop().call_later(rest, self._leave)
 
     async def _wait(self) -> None:
         await self._exchange.departure()

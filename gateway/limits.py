@@ -66,19 +66,6 @@ def told(names: tuple[bytes, bytes, bytes], level: Level | None) -> list[Header]
     return list(zip(names, values, strict=True))
 
 
-def counted(standings: Sequence[Standing], tokens: int) -> list[Standing]:
-    """How limits stand that stood so, once a request of so many tokens is counted."""
-    return [
-        one._replace(
-            requests=one.requests + 1,
-            requests_ms=MINUTE_MS,
-            tokens=one.tokens + tokens,
-            tokens_ms=MINUTE_MS + 1000 if tokens else one.tokens_ms,
-        )
-        for one in standings
-    ]
-
-
 @lru_cache(64)
 def duration(ms: int) -> str:
     """As OpenAI writes it: 120ms, 1.5s, 6m0s."""

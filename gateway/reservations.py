@@ -19,7 +19,7 @@ from shared.holds import Standing
 from shared.queue import Placed
 from shared.resp import Link, Lost
 from shared.wire.account import Account, Price
-from shared.wire.hold import Hold
+from shared.wire.hold import Hold, encode
 
 TRIES = 5
 """Times that what was spent is found out for one request, if it is forgotten again meanwhile."""
@@ -30,12 +30,17 @@ NEVER = (b"x-should-retry", b"false")
 class Reservation:
     """What one request holds, and how its caller's limits stand once that was asked for."""
 
-    __slots__ = ("account", "hold", "hopeless", "price", "standings")
+    __slots__ = ("account", "hold", "hopeless", "most", "packed", "price", "standings")
 
-    def __init__(self, account: Account, price: Price | None, hold: Hold | None) -> None:
+    def __init__(
+        self, account: Account, price: Price | None, hold: Hold | None, most: int = 0
+    ) -> None:
         self.account = account
         self.price = price
         self.hold = hold
+        self.packed = b"" if hold is None else encode(hold)
+        self.most = 0 if hold is None else most
+        """Tokens after which each answer is to be cut; 0: its engine stops by itself."""
         self.standings: list[Standing] = []
         self.hopeless = False
         """It was refused and would be again."""
@@ -66,9 +71,9 @@ class Reservations:
             self._clock.wall_ms() + int(self._limit * 1000),
             worst.tokens,
             worst.micros(price, self._limit),
-            0 if entry.model.engine in BOUNDED else worst.completion,
         )
-        return Reservation(account, price, hold)
+        most = 0 if entry.model.engine in BOUNDED else worst.completion
+        return Reservation(account, price, hold, most)
 
     async def place(
         self, reservation: Reservation | None, put: Callable[[], Awaitable[Placed]]
@@ -84,8 +89,6 @@ class Reservations:
         for _ in range(TRIES):
             if placed.standing is not None:
                 reservation.standings = holds.standings(account, placed.standing)
-            if placed.state == "queued":
-                reservation.standings = limits.counted(reservation.standings, hold.tokens)
             if placed.obstacle is None:
                 return placed
             if placed.state == "limited":
@@ -120,7 +123,7 @@ class Reservations:
         if obstacle:
             told += limits.headers(standings)
             raise limits.rate_limited(holds.obstacle(account, standings, obstacle[0]), 0)
-        told += limits.headers(limits.counted(standings, 0))
+        told += limits.headers(standings)
 
     async def _look_up(self, account: Account, hold: Hold) -> None:
         try:

@@ -30,8 +30,8 @@ HOUR_MS = 3_600_000
 UNLIMITED = Limits()
 
 _admit = Script("hold", "admit")
-_open = Script("open_counter")
-_fill = Script("fill_counter")
+_open = Script("hold", "open_counter")
+_fill = Script("hold", "fill_counter")
 _sweep = Script("hold", "sweep")
 
 
@@ -101,7 +101,7 @@ def limited(account: Account) -> list[tuple[Owner, str, Limits]]:
 
 
 def of_account(
-    account: Account, ts_ms: int, deadline_ms: int, tokens: int, micros: int, completion: int
+    account: Account, ts_ms: int, deadline_ms: int, tokens: int, micros: int
 ) -> Hold | None:
     """What a request holds that came at `ts_ms` and may use so much; None: nothing limits it."""
     limits = gauges(account)
@@ -114,22 +114,23 @@ def of_account(
         deadline_ms + GRACE_MS,
         limits,
         tuple(draw(budget, ts_ms) for budget in account.budgets),
-        completion,
     )
 
 
 def gauges(account: Account, *, concurrent: bool = True) -> tuple[Limited, ...]:
     """Where an account's limits are counted; without `concurrent` only those of a minute."""
-    return tuple(
-        Limited(
-            keys.log(owner, id_),
-            limits.requests_per_minute or 0,
-            keys.buckets(owner, id_),
-            limits.tokens_per_minute or 0,
-            keys.running(owner, id_),
-            (limits.concurrent or 0) if concurrent else 0,
-        )
-        for owner, id_, limits in limited(account)
+    return tuple(gauge(*one, concurrent) for one in limited(account))
+
+
+@lru_cache(1024)
+def gauge(owner: Owner, id_: str, limits: Limits, concurrent: bool) -> Limited:
+    return Limited(
+        keys.log(owner, id_),
+        limits.requests_per_minute or 0,
+        keys.buckets(owner, id_),
+        limits.tokens_per_minute or 0,
+        keys.running(owner, id_),
+        (limits.concurrent or 0) if concurrent else 0,
     )
 
 
@@ -220,11 +221,14 @@ async def fill_counter(
 
 async def read_counters(link: LinkLike, counters: Sequence[str]) -> list[Counted | None]:
     """None: it is not known what was spent."""
-    found = []
-    for counter in counters:
-        spent, *rest = await link.call("HMGET", counter, "st", "sm", "ht", "hm")
-        found.append(None if spent is None else Counted(*(int(n or 0) for n in (spent, *rest))))
-    return found
+    found = await link.call("MGET", *counters) if counters else ()
+    return [None if kept is None else read_counter(kept) for kept in found]
+
+
+def read_counter(kept: bytes) -> Counted | None:
+    """What shared/lua/hold.lua says that it is; None: it is not known what was spent."""
+    _, _, tokens, micros, tokens_held, micros_held = hold.decode_counter(kept)
+    return None if tokens < 0 else Counted(tokens, micros, tokens_held, micros_held)
 
 
 async def sweep(link: LinkLike) -> int:

@@ -54,7 +54,7 @@ TRAINING_QUEUE = "aihub:training-queue"
 HOLDS = "aihub:holds"
 """Sorted set of the jobs that hold something, by when they are to be looked at next."""
 HOLD = "aihub:hold:"
-COUNTER = "aihub:budget:"
+COUNTER = "aihub:counter:"
 LEASE_WORD = "lease"
 """On the channel of TRAINING: a worker has said another word to a trainer."""
 WORDS = "aihub:words:"
@@ -153,5 +153,5 @@ def running(owner: str, id_: str) -> str:
 
 
 def counter(budget: str, period: str) -> str:
-    """Hash of what is spent and held of a budget in one period, named by its first day."""
+    """What is spent and held of a budget in one period, named by its first day."""
     return f"{COUNTER}{budget}:{period}"

@@ -16,8 +16,7 @@ import msgspec
 from shared import keys, log, usage_stream
 from shared.resp import Argument
 from shared.script import LinkLike, Script
-from shared.wire import event, hold, task, usage
-from shared.wire.hold import Hold
+from shared.wire import event, task, usage
 from shared.wire.task import Class, Task
 from shared.wire.usage import UsageEvent
 
@@ -67,7 +66,7 @@ class Placed(NamedTuple):
 class Bill(NamedTuple):
     """What to settle a hold to: tokens and micro-units of money."""
 
-    hold: Hold
+    hold: bytes
     tokens: int
     micros: int
 
@@ -147,14 +146,10 @@ async def enqueue(
             BOUNDARY_MS,
             (attempt or 1) - 1,
             0 if worker is None else keys.WAKE_MS,
-            packed(job.hold),
+            job.hold,
         ),
     )
     return Placed(_STATES[state], waiting, *more)
-
-
-def packed(held: Hold | None) -> bytes:
-    return b"" if held is None else hold.encode(held)
 
 
 async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claimed]:
@@ -240,7 +235,7 @@ async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
                 worker,
                 keys.LEASE_MS,
                 claimed.attempt,
-                packed(claimed.task.hold),
+                claimed.task.hold,
             ),
         )
     )
@@ -261,7 +256,7 @@ async def finish(
     `blind`: this worker could not learn what earlier attempts did, so the last words of these
     count. False when the lease was not ours: then nothing was done.
     """
-    held, tokens, micros = (b"", 0, 0) if bill is None else (packed(bill.hold), *bill[1:])
+    held, tokens, micros = bill or (b"", 0, 0)
     state = await _finish.run(
         link,
         names(queue, id_),

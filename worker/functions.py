@@ -64,10 +64,9 @@ async def generate(request: Request, kind: Literal["chat", "completion"]) -> Non
     )
     if runs and position.broken:
         raise EngineFailed(BROKEN)
-    most = task.hold.completion if task.hold is not None else 0
     await together(
         [
-            run.run(kind, capped(filled(defaults, bodies[choice]), most))
+            run.run(kind, capped(filled(defaults, bodies[choice]), task.most))
             for choice, run in runs.items()
         ]
     )

@@ -53,4 +53,4 @@ async def end(link: Link, worker: str, request: Request, used: UsageEvent | None
 def bill(request: Request, used: UsageEvent) -> Bill | None:
     """What its hold is settled to; None: it holds nothing."""
     held = request.claimed.task.hold
-    return None if held is None else Bill(held, used.tokens_in + used.tokens_out, used.micros)
+    return Bill(held, used.tokens_in + used.tokens_out, used.micros) if held else None

@@ -5,5 +5,5 @@ local now = clock()
 local hold = cmsgpack.unpack(ARGV[1])
 local standing, refused, there = check_limits(hold, now)
 if refused then return {standing, refused} end
-for i, limit in ipairs(hold[5]) do log_request(limit, standing[i], there[i], now) end
+count(hold, nil, standing, there, now)
 return {standing}

@@ -23,7 +23,8 @@ if ARGV[11] ~= '' then
     local counters
     refused, counters = check_budgets(hold)
     if refused then return {-3, waiting, standing, refused} end
-    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, standing, there, now), now, epoch)
+    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, hold[2], standing, there, now),
+      now, epoch)
   elseif redis.call('EXISTS', KEYS[6]) == 0 then
     reserve(names, ARGV[1], ARGV[11], hold, nil, 0, now, epoch)
   end

@@ -1,8 +1,8 @@
 -- What requests may use up: limits a minute, and budgets. Before the scripts that reserve or settle.
 -- A hold is what shared.wire.hold.Hold describes. Its record, kept beside the job, is
 -- {hold, second of its tokens or 0, epoch of each counter that holds its amounts or ''}.
--- A budget's counter is a hash, one for each period: e epoch, g generation; st, sm: spent tokens and
--- micro-units, once that is known; ht, hm: held.
+-- A budget's counter, one for each period, is {epoch, generation, spent tokens or -1: not known, spent
+-- micro-units, held tokens, held micro-units}: in one piece, for a field costs a call what a key does.
 local MINUTE = 60000
 local FIRST_LOOK = 10000
 
@@ -132,29 +132,33 @@ local function check_limits(hold, now)
   return standing, refused, there
 end
 
--- A budget's epoch, spent tokens and micro-units, held ones.
-local function read_counter(draw)
-  local c = redis.call('HMGET', draw[1], 'e', 'st', 'sm', 'ht', 'hm')
-  for i = 2, 5 do c[i] = tonumber(c[i]) end
-  return c
+-- The counters of a hold's budgets; false for one that is not there.
+local function counters_of(hold)
+  local names = {}
+  for i, draw in ipairs(hold[6]) do names[i] = draw[1] end
+  if #names == 0 then return names end
+  local counters = redis.call('MGET', unpack(names))
+  for i, kept in ipairs(counters) do counters[i] = kept and cmsgpack.unpack(kept) end
+  return counters
 end
+
+local function new_counter(epoch) return {epoch, 0, -1, 0, 0, 0} end
 
 -- The first budget in the way: {'unknown'}, or {'spent', number, 1 tokens | 2 micros, spent, held};
 -- and all counters.
 local function check_budgets(hold)
   local over
-  local counters = {}
+  local counters = counters_of(hold)
   for i, draw in ipairs(hold[6]) do
-    local c = read_counter(draw)
-    if not c[2] then return {'unknown'} end
+    local c = counters[i]
+    if not c or c[3] < 0 then return {'unknown'} end
     for kind = 1, 2 do
       local limit, need = draw[kind + 1], hold[kind + 1]
-      local spent, held = c[kind + 1] or 0, c[kind + 3] or 0
+      local spent, held = c[kind + 2], c[kind + 4]
       if limit >= 0 and need > 0 and spent + held + need > limit and not over then
         over = {'spent', i, kind, spent, held}
       end
     end
-    counters[i] = c
   end
   return over, counters
 end
@@ -169,11 +173,18 @@ local function log_request(limit, stand, there, now)
   end
 end
 
--- Counts a request that was let in; returns the second of its tokens.
-local function count(hold, standing, there, now)
+-- Counts a request that was let in, and the tokens that it may use unless it takes none. How its
+-- limits stand is then with it.
+-- Returns the second of its tokens.
+local function count(hold, tokens, standing, there, now)
   for i, limit in ipairs(hold[5]) do
-    log_request(limit, standing[i], there[i], now)
-    if limit[4] > 0 then add_tokens(limit, there[i], hold[2]) end
+    local stand = standing[i]
+    log_request(limit, stand, there[i], now)
+    stand[1], stand[2] = stand[1] + 1, MINUTE
+    if limit[4] > 0 and tokens then
+      add_tokens(limit, there[i], tokens)
+      stand[3], stand[4] = stand[3] + tokens, MINUTE + 1000
+    end
   end
   return math.floor(now / 1000)
 end
@@ -187,12 +198,16 @@ local function reserve(names, id, packed, hold, counters, second, now, epoch)
       redis.call('ZADD', limit[5], whole(hold[4]), id)
     end
   end
+  counters = counters or counters_of(hold)
   for i, draw in ipairs(hold[6]) do
-    local c = counters and counters[i] or read_counter(draw)
-    epochs[i] = c[1] or epoch
-    redis.call('HSET', draw[1], 'e', epochs[i], 'ht', whole((c[4] or 0) + hold[2]),
-      'hm', whole((c[5] or 0) + hold[3]))
-    if draw[5] or not c[1] then redis.call('PEXPIREAT', draw[1], whole(draw[4])) end
+    local c = counters[i] or new_counter(epoch)
+    epochs[i] = c[1]
+    c[5], c[6] = c[5] + hold[2], c[6] + hold[3]
+    if draw[5] or not counters[i] then
+      redis.call('SET', draw[1], cmsgpack.pack(c), 'PXAT', whole(draw[4]))
+    else
+      redis.call('SET', draw[1], cmsgpack.pack(c), 'KEEPTTL')
+    end
   end
   redis.call('SET', names[1], cmsgpack.pack({packed, second, epochs}))
   redis.call('ZADD', names[2], whole(math.min(hold[4], now + FIRST_LOOK)), id)
@@ -222,21 +237,18 @@ local function settle(names, id, packed, tokens, micros)
       end
     end
   end
+  local counters = counters_of(hold)
   for i, draw in ipairs(hold[6]) do
-    local c = read_counter(draw)
-    local change = {}
-    if c[1] and c[1] == epochs[i] then
-      change = {'ht', whole(c[4] - hold[2]), 'hm', whole(c[5] - hold[3])}
+    local c = counters[i]
+    if c then
+      if c[1] == epochs[i] then c[5], c[6] = c[5] - hold[2], c[6] - hold[3] end
+      if c[3] >= 0 then
+        c[3], c[4] = c[3] + tokens, c[4] + micros
+      else
+        c[2] = c[2] + 1
+      end
+      redis.call('SET', draw[1], cmsgpack.pack(c), 'KEEPTTL')
     end
-    if c[2] then
-      change[#change + 1] = 'st'
-      change[#change + 1] = whole(c[2] + tokens)
-      change[#change + 1] = 'sm'
-      change[#change + 1] = whole(c[3] + micros)
-    elseif c[1] then
-      redis.call('HINCRBY', draw[1], 'g', 1)
-    end
-    if #change > 0 then redis.call('HSET', draw[1], unpack(change)) end
   end
 end
 

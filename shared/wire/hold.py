@@ -24,7 +24,7 @@ class Limited(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Draw(msgspec.Struct, array_like=True, frozen=True):
-    """A budget in one of its periods: the hash that counts it, and its amounts; -1: none.
+    """A budget in one of its periods: the key that counts it, and its amounts; -1: none.
 
     It is kept until `expires_ms`, which is put off by each request where it is `endless`.
     """
@@ -40,8 +40,7 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
     """The most that a request may use: `tokens` and `micros`.
 
     `ts_ms` is when the request came, which decides the period it is counted in; at `until_ms` it
-    has ended. Both are epoch milliseconds. Each of its answers is to be cut after `completion`
-    tokens; 0: its engine stops by itself.
+    has ended. Both are epoch milliseconds.
     """
 
     ts_ms: int
@@ -50,7 +49,9 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
     until_ms: int
     limits: tuple[Limited, ...] = ()
     draws: tuple[Draw, ...] = ()
-    completion: int = 0
 
 
 encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Hold).decode
+decode_counter = msgspec.msgpack.Decoder(tuple[str, int, int, int, int, int]).decode
+"""Epoch, generation, then tokens and micro-units: spent (-1 tokens: not known), and held."""

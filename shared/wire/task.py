@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 from shared.wire.account import Price
-from shared.wire.hold import Hold
 
 Kind = Literal["chat", "completion", "embedding"]
 Class = Literal["interactive", "standard", "batch"]
@@ -61,8 +60,10 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
     """None: nobody's; its use is not written down."""
     price: Price | None = None
     """As it was when the request came; None: free."""
-    hold: Hold | None = None
-    """None: nothing limits its caller."""
+    hold: bytes = b""
+    """shared.wire.hold.Hold as it is kept beside the job; empty: nothing limits its caller."""
+    most: int = 0
+    """Tokens after which each answer is to be cut; 0: its engine stops by itself."""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -23,6 +23,7 @@ import redis
 from psycopg.rows import dict_row
 
 from shared import keys
+from shared.holds import read_counter
 from shared.price import cost
 from shared.settings import Settings
 from shared.wire.account import Price
@@ -195,10 +196,8 @@ def test_nothing_is_overspent_and_nothing_stays_held(four: Hub, note: Note) -> N
             assert time.monotonic() - ended < SETTLED_WITHIN, held
             time.sleep(0.2)
         settled = time.monotonic() - ended
-        counter = {
-            name.decode(): value.decode()
-            for name, value in client.hgetall(keys.counter(budget["id"], "total")).items()
-        }
+        counter = read_counter(client.get(keys.counter(budget["id"], "total")))
+        assert counter is not None
     lines = ledger(four, key["id"])
     billed = sum(line["micros"] for line in lines.values())
     whole = [one for one in seen if one.whole]
@@ -215,15 +214,13 @@ def test_nothing_is_overspent_and_nothing_stays_held(four: Hub, note: Note) -> N
         f" {sum(not one.left for one in broken)} broken by kill -9, {dict(refused)}"
     )
     note(
-        f"budget {MONEY}, spent {counter['sm']}, billed {billed}, counted {generated};"
-        f" overspent {max(0, billed - MONEY)}; held after {settled:.1f} s: {counter['hm']}"
+        f"budget {MONEY}, spent {counter.micros}, billed {billed}, counted {generated};"
+        f" overspent {max(0, billed - MONEY)}; held after {settled:.1f} s: {counter.micros_held}"
     )
     note(f"broken streams billed for fewer tokens than their client saw: {len(short)}")
-    assert int(counter["sm"]) == billed <= MONEY
-    assert (counter["ht"], counter["hm"]) == ("0", "0")
-    assert int(counter["st"]) == sum(
-        line["tokens_in"] + line["tokens_out"] for line in lines.values()
-    )
+    assert counter.micros == billed <= MONEY
+    assert (counter.tokens_held, counter.micros_held) == (0, 0)
+    assert counter.tokens == sum(line["tokens_in"] + line["tokens_out"] for line in lines.values())
     for line in lines.values():
         assert line["micros"] == cost(PRICE, line["tokens_in"], 0, line["tokens_out"], 0)
     for one in whole:

@@ -19,7 +19,7 @@ from shared.queue import Bill, Placed
 from shared.resp import Link
 from shared.script import Script
 from shared.wire.account import Account, Budget, Limits
-from shared.wire.hold import Draw, Hold
+from shared.wire.hold import Draw, Hold, decode, encode
 from shared.wire.task import Task
 
 NOW = "test:now"
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every script reads the time from a key."""
     for module, name in (
         *((queue, name) for name in ("_enqueue", "_finish", "_abort", "_restore")),
-        *((holds, name) for name in ("_admit", "_sweep", "_open")),
+        *((holds, name) for name in ("_admit", "_sweep", "_open", "_fill")),
     ):
         script: Script = getattr(module, name)
         text = script._text.replace("redis.call('TIME')", "told()")
@@ -164,10 +164,12 @@ class World:
     async def enqueue(self, key: str, tokens: int, micros: int) -> None:
         model = self.model
         self.number += 1
-        hold = holds.of_account(account(key), model.now, model.now + YEAR, tokens, micros, 0)
+        hold = holds.of_account(account(key), model.now, model.now + YEAR, tokens, micros)
         assert hold is not None
         id_ = f"job-{self.number}"
-        task = Task(id_, "chat", "m", "g", 1, True, b"", key, "batch", model.now + YEAR, hold=hold)
+        task = Task(
+            id_, "chat", "m", "g", 1, True, b"", key, "batch", model.now + YEAR, hold=encode(hold)
+        )
         wanted = model.refusal(key, hold)
         placed = await queue.enqueue(self.link, task, None, 1000, model.now)
         if wanted == ("unknown",):
@@ -179,6 +181,18 @@ class World:
         assert self.told(key, placed, hold) == wanted
         if wanted is None:
             model.begin(key, task, hold)
+            self.stands(key, placed)
+
+    def stands(self, key: str, placed: Placed) -> None:
+        """What the caller of a request is told that was let in: with this request counted."""
+        assert placed.standing is not None
+        for owner, (requests, _, tokens, _) in zip((key, "p"), placed.standing, strict=True):
+            limits, now = OWNERS[owner], self.model.now
+            if limits.requests_per_minute:
+                assert requests == sum(at > now - 60_000 for at in self.model.log[owner])
+            if limits.tokens_per_minute:
+                seconds = self.model.tokens[owner].items()
+                assert tokens == sum(n for s, n in seconds if s >= now // 1000 - 60)
 
     def told(self, key: str, placed: Placed, hold: Hold) -> tuple[str, ...] | None:
         if placed.obstacle is None:
@@ -215,29 +229,27 @@ class World:
 
     async def finish(self, id_: str, share: float) -> None:
         task = self.model.running[id_].task
-        assert task.hold is not None
-        used = int(task.hold.tokens * share), int(task.hold.micros * share)
+        hold = decode(task.hold)
+        used = int(hold.tokens * share), int(hold.micros * share)
         await self.link.call("SET", keys.IN_PROGRESS + id_, "wk")
         bill = Bill(task.hold, *used)
         assert await queue.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
         assert not await queue.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
-        self.model.settle(task.key, id_, task.hold, *used)
+        self.model.settle(task.key, id_, hold, *used)
 
     async def abort(self, id_: str) -> None:
         task = self.model.running[id_].task
-        assert task.hold is not None
         assert await queue.abort(self.link, keys.queue("m"), id_) == 2
-        self.model.settle(task.key, id_, task.hold, 0, 0)
+        self.model.settle(task.key, id_, decode(task.hold), 0, 0)
 
     async def vanish(self, id_: str) -> None:
         """The job is gone, and a sweep finds out."""
         task = self.model.running[id_].task
-        assert task.hold is not None
         await self.link.call("DEL", keys.JOB + id_)
         await self.link.call("ZREM", keys.queue("m"), id_)
         await self.link.call("ZADD", keys.HOLDS, self.model.now, id_)
         assert await holds.sweep(self.link) == 1
-        self.model.settle(task.key, id_, task.hold, 0, 0)
+        self.model.settle(task.key, id_, decode(task.hold), 0, 0)
 
     async def again(self, id_: str) -> None:
         """Queued again while it still holds what it held."""

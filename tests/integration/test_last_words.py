@@ -13,6 +13,7 @@ from shared.queue import Bill
 from shared.resp import Link
 from shared.wire.account import Account, Budget, Limits
 from shared.wire.hold import Hold
+from shared.wire.hold import encode as packed
 from shared.wire.task import Origin, Task
 from shared.wire.usage import UsageEvent, decode, encode
 
@@ -32,7 +33,9 @@ def account(limits: Limits | None = None, *budgets: Budget) -> Account:
 def job(hold: Hold | None) -> Task:
     origin = Origin(ids.new("req_"), "p", "chat/completions")
     gateway = ("gw-1", 1, False, b"{}", "key_1", "interactive", now() + 60_000, None)
-    return Task(ids.new("job-"), "chat", "m", *gateway, origin, None, hold)
+    return Task(
+        ids.new("job-"), "chat", "m", *gateway, origin, None, b"" if hold is None else packed(hold)
+    )
 
 
 def used(task: Task, tokens: int) -> UsageEvent:
@@ -64,14 +67,14 @@ async def link(valkey_url: str) -> AsyncIterator[Link]:
     await link.stop()
 
 
-async def begun(link: Link, until_ms: int) -> tuple[Task, Hold]:
+async def begun(link: Link, until_ms: int) -> Task:
     """A job with a hold on 100 tokens that a worker has."""
-    hold = holds.of_account(account(None, BUDGET), now(), until_ms, 100, 0, 0)
+    hold = holds.of_account(account(None, BUDGET), now(), until_ms, 100, 0)
     assert hold is not None
     task = job(hold)
     assert (await queue.enqueue(link, task, None, 100, now())).state == "queued"
     assert len(await queue.claim(link, "wk-1", {QUEUE: 1})) == 1
-    return task, hold
+    return task
 
 
 async def spent(link: Link) -> tuple[int, int]:
@@ -87,7 +90,7 @@ async def events(link: Link) -> list[UsageEvent]:
 
 async def test_a_sweep_bills_and_writes_what_the_dead_said_last(link: Link) -> None:
     jobs = [await begun(link, now() - 6_000) for _ in range(3)]
-    for task, _ in jobs:
+    for task in jobs:
         said = {task.id: queue.last_words(used(task, 50))}
         assert not await queue.renew(link, "wk-1", {task.id: QUEUE}, said)
         await link.call("DEL", keys.JOB + task.id)
@@ -95,26 +98,26 @@ async def test_a_sweep_bills_and_writes_what_the_dead_said_last(link: Link) -> N
     assert await spent(link) == (0, 300)
     assert await holds.sweep(link) == 3
     assert await spent(link) == (150, 0)
-    assert await events(link) == [used(task, 50) for task, _ in jobs]
-    task, hold = jobs[0]
+    assert await events(link) == [used(task, 50) for task in jobs]
+    task = jobs[0]
     await link.call("SET", keys.IN_PROGRESS + task.id, "wk-1")
-    bill = Bill(hold, 70, 0)
+    bill = Bill(task.hold, 70, 0)
     assert await queue.finish(link, "wk-1", QUEUE, task.id, encode(used(task, 70)), bill)
     assert await spent(link) == (150, 0), "as the ledger, which keeps the first line of a request"
 
 
 async def test_what_two_workers_end_is_billed_once(link: Link) -> None:
-    task, hold = await begun(link, now() + 60_000)
+    task = await begun(link, now() + 60_000)
     await link.call("SET", keys.IN_PROGRESS + task.id, "wk-2")
-    await queue.conclude(link, task.id, encode(used(task, 50)), Bill(hold, 50, 0))
+    await queue.conclude(link, task.id, encode(used(task, 50)), Bill(task.hold, 50, 0))
     assert await spent(link) == (50, 0)
     late = replace(used(task, 30), status=499)
-    assert await queue.finish(link, "wk-2", QUEUE, task.id, encode(late), Bill(hold, 30, 0))
+    assert await queue.finish(link, "wk-2", QUEUE, task.id, encode(late), Bill(task.hold, 30, 0))
     assert await spent(link) == (50, 0)
 
 
 async def test_words_are_kept_as_long_as_a_hold_can_last(link: Link) -> None:
-    task, _ = await begun(link, now() + 600_000)
+    task = await begun(link, now() + 600_000)
     said = {task.id: queue.last_words(used(task, 50))}
     await queue.renew(link, "wk-1", {task.id: QUEUE}, said)
     assert await link.call("PTTL", keys.WORDS + task.id) > 600_000 + holds.GRACE_MS
@@ -123,7 +126,7 @@ async def test_words_are_kept_as_long_as_a_hold_can_last(link: Link) -> None:
 async def test_who_is_refused_for_requests_is_told_of_tokens(link: Link) -> None:
     limits = Limits(requests_per_minute=1, tokens_per_minute=1000)
     for state in ("queued", "limited"):
-        hold = holds.of_account(account(limits), now(), now() + 60_000, 900, 0, 0)
+        hold = holds.of_account(account(limits), now(), now() + 60_000, 900, 0)
         placed = await queue.enqueue(link, job(hold), None, 100, now())
         assert placed.state == state
     (standing,) = holds.standings(account(limits), placed.standing or [])

@@ -21,6 +21,7 @@ from shared.resp import Link
 from shared.store import usage
 from shared.wire.account import Account, Budget, Price
 from shared.wire.hold import Hold
+from shared.wire.hold import encode as packed
 from shared.wire.task import Task
 from shared.wire.usage import UsageEvent, encode
 
@@ -66,13 +67,15 @@ def used(tokens: int, key: str = "key_1") -> UsageEvent:
 
 
 def held(tokens: int) -> Hold:
-    hold = holds.of_account(ACCOUNT, now(), now() + 60_000, tokens, 0, 0)
+    hold = holds.of_account(ACCOUNT, now(), now() + 60_000, tokens, 0)
     assert hold is not None
     return hold
 
 
 def task(name: str, hold: Hold) -> Task:
-    return Task(name, "chat", "m", "g", 1, True, b"", "key_1", "batch", now() + 60_000, hold=hold)
+    return Task(
+        name, "chat", "m", "g", 1, True, b"", "key_1", "batch", now() + 60_000, hold=packed(hold)
+    )
 
 
 async def put(link: Link, job: Task, attempt: int | None = None) -> Placed:
@@ -118,7 +121,9 @@ async def test_what_is_settled_while_it_is_looked_up_is_not_lost(
         looks += 1
         found = await spent(self, *about)  # type: ignore[arg-type]
         if looks == 1:
-            assert await queue.finish(link, "wk", QUEUE, "job-1", encode(event), Bill(hold, 40, 0))
+            assert await queue.finish(
+                link, "wk", QUEUE, "job-1", encode(event), Bill(packed(hold), 40, 0)
+            )
         return found
 
     monkeypatch.setattr(Spending, "_spent", late)
@@ -169,9 +174,9 @@ async def test_redis_that_forgets_everything_does_not_count_below_nothing(
         await reservations.place(
             Reservation(ACCOUNT, None, late), lambda: put(link, task("job-3", late))
         )
-    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(ends, 200, 0))
+    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(ends), 200, 0))
     await queue.claim(link, "wk", {QUEUE: 1})
-    assert await queue.finish(link, "wk", QUEUE, "job-2", None, Bill(returns, 100, 0))
+    assert await queue.finish(link, "wk", QUEUE, "job-2", None, Bill(packed(returns), 100, 0))
     assert await counted(link) == (300, 0, 0, 0)
     assert await link.call("ZCARD", keys.HOLDS) == 0
 
@@ -191,5 +196,5 @@ async def test_what_ends_after_redis_forgot_it_is_counted_where_the_budget_is_kn
     await link.call("FLUSHALL")
     await link.call("SET", keys.IN_PROGRESS + "job-1", "wk")
     await spending.find_out(BUDGET, now())
-    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(hold, 200, 0))
+    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(hold), 200, 0))
     assert await counted(link) == (200, 0, 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.limits import counted, duration, exhausted, headers, rate_limited
+from gateway.limits import duration, exhausted, headers, rate_limited
 from shared.holds import Obstacle, Shortage, Standing
 from shared.wire.account import Budget, Limits
 
@@ -43,13 +43,6 @@ def test_the_tightest_limit_is_told() -> None:
 def test_without_limits_nothing_is_told() -> None:
     assert headers([]) == []
     assert headers([Standing("key", Limits(concurrent=3), 0, 0, 0, 0)]) == []
-
-
-def test_a_request_counts_in_its_own_reply() -> None:
-    told = dict(headers(counted([KEY], 450)))
-    assert told[b"x-ratelimit-remaining-requests"] == b"5"
-    assert told[b"x-ratelimit-remaining-tokens"] == b"0"
-    assert told[b"x-ratelimit-reset-requests"] == b"1m0s"
 
 
 def test_a_refusal_names_the_limit_its_owner_and_when_it_frees() -> None:

@@ -47,7 +47,7 @@ def test_periods_follow_each_other_without_a_gap(period: Period, at: int) -> Non
 
 
 def test_who_has_neither_limit_nor_budget_holds_nothing() -> None:
-    assert holds.of_account(FREE, 0, 0, 10, 10, 10) is None
+    assert holds.of_account(FREE, 0, 0, 10, 10) is None
 
 
 def test_a_hold_names_what_counts_it() -> None:
@@ -61,17 +61,17 @@ def test_a_hold_names_what_counts_it() -> None:
         budgets=(Budget("budget_1", "key", "key_1", "month", micros=5),),
     )
     at = ms(2026, 11, 23)
-    hold = holds.of_account(account, at, at + 1000, 10, 20, 3)
+    hold = holds.of_account(account, at, at + 1000, 10, 20)
     assert hold is not None
     (limit,) = hold.limits
     assert (limit.requests, limit.tokens, limit.concurrent) == (0, 7, 0)
     assert limit.buckets == "aihub:tokens:project:proj_1"
     (draw,) = hold.draws
     assert (draw.counter, draw.tokens, draw.micros) == (
-        "aihub:budget:budget_1:2026-11-01",
+        "aihub:counter:budget_1:2026-11-01",
         -1,
         5,
     )
     assert draw.expires_ms > ms(2026, 12, 1)
-    assert (hold.tokens, hold.micros, hold.completion) == (10, 20, 3)
+    assert (hold.tokens, hold.micros) == (10, 20)
     assert hold.until_ms > at + 1000
