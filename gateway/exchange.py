@@ -34,8 +34,6 @@ UPLOAD_SECONDS = 120.0
 """How long a client may take to send its request."""
 SILENT_SECONDS = 60.0
 """How long it may send nothing of a request that is read piece by piece."""
-WATCHED_AFTER = 0.05
-"""Seconds from which on a client's departure is noticed."""
 PIECES_SECONDS = 3600.0
 """How long such a request may take."""
 
@@ -243,13 +241,15 @@ def refusal(failed: Failed) -> list[Header]:
 class Presence:
     """While entered, the client's departure cancels the task and raises ClientClosed.
 
-    So does a client that is still not done reading after `limit` seconds. Whoever is answered
-    within WATCHED_AFTER seconds is not watched: that costs a tenth of such a short request.
+    So does a client that is still not done reading after `limit` seconds. Who is answered before
+    `after` seconds is not watched, which is a tenth of what so short a request costs; who left
+    meanwhile is noticed then.
     """
 
-    def __init__(self, exchange: Exchange, limit: float) -> None:
+    def __init__(self, exchange: Exchange, limit: float, after: float = 0.0) -> None:
         self._exchange = exchange
         self._limit = limit
+        self._after = min(after, limit)
         self._left = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -257,8 +257,10 @@ class Presence:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        first = min(WATCHED_AFTER, self._limit)
-        self._timer = asyncio.get_running_loop().call_later(first, self._begin)
+        if self._after:
+            self._timer = asyncio.get_running_loop().call_later(self._after, self._begin)
+        else:
+            self._begin()
 
     def __exit__(
         self,
@@ -275,7 +277,7 @@ class Presence:
 
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._wait())
-        rest = max(0.0, self._limit - WATCHED_AFTER)
+        rest = self._limit - self._after
         self._timer = asyncio.get_running_loop().call_later(rest, self._leave)
 
     async def _wait(self) -> None:

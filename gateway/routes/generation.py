@@ -27,6 +27,8 @@ from shared.wire.event import Answer, Failed, Vectors
 
 STALLED = 5.0
 """Seconds beyond its limit that a reply's last bytes may wait for the client to read them."""
+WATCHED_AFTER = 0.05
+"""Seconds after which a client's departure is noticed."""
 LEAVING = ShuttingDown.code
 
 
@@ -59,7 +61,7 @@ class Generation:
         exchange.use.service, exchange.use.streamed = ask.service, ask.streamed
         seconds = self.settings.request_timeout
         limit = Limit(seconds, asyncio.get_running_loop().time() + seconds)
-        with Presence(exchange, seconds + STALLED):
+        with Presence(exchange, seconds + STALLED, WATCHED_AFTER):
             try:
                 told = await self._find(exchange, ask, form, limit)
             except HubError as error:

@@ -328,6 +328,7 @@ def test_the_size_of_one_file_is_bounded_and_memory_is_flat() -> None:
             time.sleep(0.01)
         assert sorted(project.blobs().values()) == [1, len(content), len(content)]
         assert highest - before < 24 * MIB
+        project.sdk.close()
         with pytest.raises(openai.APIStatusError) as large:
             project.add(content + b"x" * MIB)
         assert large.value.status_code == 413

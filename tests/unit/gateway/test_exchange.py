@@ -128,6 +128,26 @@ async def test_a_departure_ends_the_wait() -> None:
         await asyncio.wait_for(waiting, 5)
 
 
+async def test_who_left_before_being_watched_is_noticed_then() -> None:
+    connection = Connection()
+    connection.gone.set()
+    entered = asyncio.Event()
+    presence = Presence(connection.exchange(), 60, 0.02)
+    waiting = asyncio.create_task(wait_in(presence, entered.set))
+    await entered.wait()
+    with pytest.raises(ClientClosed):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_who_is_answered_before_being_watched_costs_no_watch() -> None:
+    connection = Connection()
+    with Presence(connection.exchange(), 60, 30):
+        connection.gone.set()
+        before = len(asyncio.all_tasks())
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == before == 1
+
+
 async def test_a_client_that_does_not_read_ends_the_wait() -> None:
     connection = Connection()
     waiting = asyncio.create_task(wait_in(Presence(connection.exchange(), 0), lambda: None))
