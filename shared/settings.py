@@ -149,6 +149,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The interpreter of the virtual environment that fine-tunes; without it nothing does."""
     train_device: str = "cpu"
     """What models are fine-tuned on: cpu or cuda:0 and so on."""
+    train_jobs: int = 50
+    """Fine-tuning jobs that a project may have that have not ended."""
     usage_months: int | None = None
     """Months of single requests that the ledger keeps besides the running one; default: all. Sums
     by the hour stay."""

@@ -54,6 +54,7 @@ def check(settings: Settings) -> Settings:
         "max_body": (1024, 1 << 30),
         "request_timeout": (1, 86_400),
         "drain_timeout": (0, 3_600),
+        "train_jobs": (1, 10_000),
         "usage_months": (0, 1_200),
         "cache_bytes": (0, 1 << 40),
         "cache_entry_bytes": (1, 256 * 1024 * 1024),

@@ -82,10 +82,6 @@ async def listen(url: str, loop: Loop, lease: Lease, exports: Exports) -> None:
         await link.aclose(close_connection_pool=True)
 
 
-async def piece(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
 def unswept() -> None:
     """Nothing arrives here that could be left over."""
 
@@ -100,8 +96,8 @@ async def serve(chosen: Settings) -> None:
         uploads = Uploads(lambda: pool, place.blobs(chosen), place.bounds(chosen), unswept)
         files = Files(chosen, uploads.fetch)
 
-        async def keep(project: str, name: str, content: bytes) -> str:
-            made = await uploads.add(project, name, "fine-tune-results", piece(content))
+        async def keep(project: str, name: str, content: AsyncIterator[bytes]) -> str:
+            made = await uploads.add(project, name, "fine-tune-results", content)
             return made.id
 
         publisher = Publisher(shelf, keep)

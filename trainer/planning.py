@@ -32,6 +32,8 @@ DRY_WITHIN = 900.0
 GAUGE_WITHIN = 120.0
 """Seconds for a question to a child."""
 THREADS = max(1, (os.cpu_count() or 1) - 1)
+MOST_STEPS = 1_000_000
+"""Of one job; something is kept of each."""
 
 BASES = "bases"
 """Beneath the home: folders made of GGUF files."""
@@ -116,6 +118,7 @@ class Planner:
         known = data_of(surveyed, validated=data.validation is not None)
         bf16 = self._device == "cuda"
         chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wishes(job))
+        check(chosen.steps)
         several = candidates(chosen.hyperparameters)
         told = await self._estimates(base, job, several, examiner)
         kind = self.kind
@@ -253,3 +256,11 @@ def wishes(job: Job) -> Wishes:
         quantise={None: None, "lora": "none", "qlora": "nf4"}[asked.training_type],
         seed=job.seed,
     )
+
+
+def check(steps: int) -> None:
+    if steps > MOST_STEPS:
+        raise UntrainableError(
+            f"It would take {steps} steps; {MOST_STEPS} are possible. Ask for fewer epochs or"
+            " larger batches."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -11,15 +11,16 @@ import msgspec
 from shared import training
 from shared.db import Connection
 from shared.errors import HubError
-from shared.store import fine_tuning, project, tuned_model
-from shared.wire.openai.fine_tuning import Fields
-from shared.wire.training import Job, Note, Outcome, Publication
+from shared.store import fine_tuning, metric, project, tuned_model
+from shared.wire.training import Job, Metric, Note, Outcome, Publication
 from trainer import naming, report, words
 from trainer.book import Book, LostError
 from trainer.shelf import Shelf
 
-Keep = Callable[[str, str, bytes], Awaitable[str]]
+Keep = Callable[[str, str, AsyncIterator[bytes]], Awaitable[str]]
 
+AT_ONCE = 5_000
+"""Steps of one look at the metrics."""
 KEPT = 3
 """Checkpoints of a job that are models, the best by validation loss beside them."""
 
@@ -99,12 +100,8 @@ class Publisher:
     async def _results(self, book: Book, job: Job) -> str | None:
         """The metrics of every step as a CSV file of the project."""
 
-        async def read(connection: Connection) -> list[Fields]:
-            return await fine_tuning.curve(connection, job.id)
-
-        table = words.table(await book.write(read))
         try:
-            return await self._keep(job.project, f"{job.id}.csv", table)
+            return await self._keep(job.project, f"{job.id}.csv", lines(book))
         except HubError as error:
             text = f"The metrics are not kept as a file: {error.message}"
             await book.note(Note(text, level="warn"))
@@ -122,3 +119,20 @@ class Publisher:
     async def _tell(self, book: Book) -> None:
         await training.announce(book.link, training.MODELS)
         await book.announce()
+
+
+async def lines(book: Book) -> AsyncIterator[bytes]:
+    """The metrics of every step as CSV, however many there are."""
+    yield words.HEAD
+    after = -1
+    while True:
+
+        async def read(connection: Connection, after: int = after) -> list[Metric]:
+            return await metric.select(connection, book.claim.id, AT_ONCE, after)
+
+        found = await book.write(read)
+        if found:
+            yield words.table(found)
+            after = found[-1].step
+        if len(found) < AT_ONCE:
+            return

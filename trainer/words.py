@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shared.wire.openai.fine_tuning import Fields
-from shared.wire.training import Note
+from shared.wire.training import Metric, Note
 from trainer import report
 from trainer.planning import Planned
 
@@ -105,23 +105,15 @@ def checkpoint(said: report.Checkpoint) -> Fields:
     return {name: value for name, value in metrics.items() if value is not None}
 
 
-COLUMNS = {
-    "train_loss": "train_loss",
-    "train_accuracy": "train_mean_token_accuracy",
-    "valid_loss": "valid_loss",
-    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
-}
-"""OpenAI's result file, and our metrics."""
+HEAD = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
+"""Of OpenAI's result file."""
 
 
-def table(metrics: Sequence[Fields]) -> bytes:
+def table(metrics: Sequence[Metric]) -> bytes:
     """One line a step, CSV; what was not measured in a step is empty."""
-    by_step: dict[int, Fields] = {}
+    lines = []
     for row in metrics:
-        step = row.get("step")
-        if isinstance(step, int):
-            by_step.setdefault(step, {}).update(row)
-    lines = [",".join(("step", *COLUMNS))]
-    for step, row in sorted(by_step.items()):
-        lines.append(",".join((str(step), *(str(row.get(name, "")) for name in COLUMNS.values()))))
-    return ("\n".join(lines) + "\n").encode()
+        values = (row.train_loss, row.train_accuracy, row.valid_loss, row.valid_accuracy)
+        cells = ("" if value is None else str(value) for value in values)
+        lines.append(",".join((str(row.step), *cells)) + "\n")
+    return "".join(lines).encode()

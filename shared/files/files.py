@@ -97,8 +97,8 @@ class Files:
     async def add(
         self, project: str, filename: str, purpose: KEPT, content: AsyncIterable[bytes]
     ) -> FileObject:
-        """A file of the hub's own making."""
-        async with self.arriving(project) as arrived:
+        """A file of the hub's own making, which only the project's room bounds."""
+        async with self.arriving(project, limit=self.bounds.quota) as arrived:
             async for data in content:
                 await arrived.write(data)
             await arrived.land()

@@ -5,7 +5,11 @@ WHERE id = %(project)s
 FOR NO KEY UPDATE;
 
 -- name: find_room
-SELECT coalesce(sum(bytes), 0)::bigint AS bytes, count(*) AS blobs
+SELECT (coalesce(sum(bytes), 0) + (
+           SELECT coalesce(sum(copied_bytes), 0) FROM fine_tuning_job
+           WHERE project_id = %(project)s AND finished_at IS NULL
+       ))::bigint AS bytes,
+       count(*) AS blobs
 FROM blob
 WHERE project_id = %(project)s AND id <> %(id)s;
 

@@ -1,11 +1,12 @@
 -- name: insert_job
 INSERT INTO fine_tuning_job (
     id, project_id, key_id, name, model, method, status, training_file, validation_file,
-    asked, suffix, seed, metadata, place
+    asked, suffix, seed, metadata, copied_bytes, place
 )
 VALUES (
     %(id)s, %(project)s, %(key)s, %(name)s, %(model)s, %(method)s, 'validating_files',
     %(training_file)s, %(validation_file)s, %(asked)s, %(suffix)s, %(seed)s, %(metadata)s,
+    %(copied)s,
     (SELECT count(*) + 1 FROM fine_tuning_job
      WHERE status IN ('validating_files', 'queued', 'running'))
 );
@@ -177,22 +178,14 @@ WHERE id = %(id)s AND fence = %(fence)s AND status = 'running'
 RETURNING status;
 
 -- name: lock_fenced_job
-SELECT 1 FROM fine_tuning_job
+UPDATE fine_tuning_job
+SET noted = noted + %(count)s
 WHERE id = %(id)s AND (%(fence)s::bigint IS NULL OR fence = %(fence)s)
-FOR UPDATE;
+RETURNING noted;
 
 -- name: insert_event
 INSERT INTO fine_tuning_event (job_id, level, type, message, data)
 VALUES (%(id)s, %(level)s, %(type)s, %(message)s, %(data)s);
-
--- name: insert_validation
-INSERT INTO fine_tuning_event (job_id, level, type, message, data)
-SELECT %(id)s, %(level)s, %(type)s, %(message)s, %(data)s
-WHERE NOT EXISTS (
-    SELECT 1 FROM fine_tuning_event
-    WHERE job_id = %(id)s AND type = %(type)s
-      AND data ->> 'step' = %(step)s AND data ? 'valid_loss'
-);
 
 -- name: find_events_down
 SELECT number, extract(epoch FROM created_at)::bigint AS created_at, level, type, message, data
@@ -222,11 +215,23 @@ WHERE job_id = %(job)s
 ORDER BY step DESC
 LIMIT %(limit)s;
 
--- name: find_curve
-SELECT data FROM fine_tuning_event
-WHERE job_id = %(job)s AND type = 'metrics'
-ORDER BY number
-LIMIT %(limit)s;
+-- name: thin_events
+WITH aged AS (
+    SELECT number, level,
+           row_number() OVER (PARTITION BY type ORDER BY number DESC) AS age,
+           row_number() OVER (PARTITION BY type ORDER BY number) AS rank,
+           count(*) OVER (PARTITION BY type) AS of
+    FROM fine_tuning_event
+    WHERE job_id = %(job)s
+)
+DELETE FROM fine_tuning_event
+USING aged
+WHERE fine_tuning_event.number = aged.number
+  AND aged.of > 2 * %(keep)s AND aged.age > %(keep)s AND aged.rank %% 2 = 0
+  AND aged.level <> 'error';
+
+-- name: told_thinned
+UPDATE fine_tuning_job SET thinned = true WHERE id = %(job)s AND NOT thinned RETURNING id;
 
 -- name: lock_checkpoint_models
 SELECT name FROM tuned_model
@@ -255,6 +260,10 @@ RETURNING model;
 -- name: find_ended_jobs
 SELECT id FROM fine_tuning_job
 WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND owner IS NULL;
+
+-- name: count_open_jobs
+SELECT count(*) AS open FROM fine_tuning_job
+WHERE project_id = %(project)s AND finished_at IS NULL;
 
 -- name: count_jobs_before
 SELECT count(*) AS waiting FROM fine_tuning_job

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from shared import ids
 from shared.db import Connection, queries
+from shared.store import metric
 from shared.store.window import locked, rows
 from shared.wire.openai.fine_tuning import Fields, JobError, Status
 from shared.wire.training import Checkpoint, Claim, Created, Event, Job, Note, Outcome
@@ -22,12 +23,18 @@ LEASE_SECONDS = 15.0
 """A claimed job belongs to its trainer this long after the last renewal."""
 ASIDE_SECONDS = 15.0
 """For which others are tried before a job that there is no room for."""
-MOST_POINTS = 20_000
-"""Of one curve."""
+KEPT_EVENTS = 500
+"""The newest of a job that are all kept: of metrics, and of messages. Of those before, every second
+one goes whenever they are as many again."""
+THIN_EVERY = 100
+"""Events between two looks whether they are too many."""
+THINNED = "From here on older events are thinned out; the metrics file has every step"
 
 
-async def insert(connection: Connection, job: Created) -> None:
-    values = msgspec.structs.asdict(job)
+async def insert(connection: Connection, job: Created, copied: int = 0) -> None:
+    """`copied`: bytes of its files, which its trainer copies, and its project has as long as it is
+    open."""
+    values = msgspec.structs.asdict(job) | {"copied": copied}
     asked = Jsonb(msgspec.to_builtins(job.asked))
     await connection.execute(
         SQL["insert_job"], {**values, "asked": asked, "metadata": Jsonb(job.metadata)}
@@ -158,6 +165,13 @@ async def succeed(
     )
 
 
+async def count_open(connection: Connection, project: str) -> int:
+    """Jobs that have not ended, those that are paused among them."""
+    cursor = await connection.execute(SQL["count_open_jobs"], {"project": project})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["open"])
+
+
 async def waiting_before(connection: Connection, id_: str) -> int:
     """Jobs that are open and older, whoever's."""
     cursor = await connection.execute(SQL["count_jobs_before"], {"id": id_})
@@ -172,12 +186,16 @@ async def note(
 
     False: the claim with this fencing number is lost, nothing was written.
     """
-    cursor = await connection.execute(SQL["lock_fenced_job"], {"id": id_, "fence": fence})
-    if await cursor.fetchone() is None:
+    values = {"id": id_, "fence": fence, "count": len(notes)}
+    cursor = await connection.execute(SQL["lock_fenced_job"], values)
+    if (row := await cursor.fetchone()) is None:
         return False
     for each in notes:
-        values = {**msgspec.structs.asdict(each), "id": id_, "data": Jsonb(each.data)}
-        await connection.execute(SQL["insert_event"], values)
+        await insert_event(connection, id_, each)
+        if each.type == "metrics":
+            await metric.put(connection, id_, each.data)
+    if row["noted"] % THIN_EVERY < len(notes):
+        await thin_events(connection, id_)
     return True
 
 
@@ -185,9 +203,21 @@ async def validated(connection: Connection, claim: Claim, step: int, note_: Note
     """As `note`, once a step."""
     if not await note(connection, claim.id, (), claim.fence):
         return False
-    values = {**msgspec.structs.asdict(note_), "id": claim.id, "data": Jsonb(note_.data)}
-    await connection.execute(SQL["insert_validation"], {**values, "step": str(step)})
+    if not await metric.validated(connection, claim.id, step):
+        await note(connection, claim.id, (note_,), claim.fence)
     return True
+
+
+async def insert_event(connection: Connection, job: str, note: Note) -> None:
+    values = {**msgspec.structs.asdict(note), "id": job, "data": Jsonb(note.data)}
+    await connection.execute(SQL["insert_event"], values)
+
+
+async def thin_events(connection: Connection, job: str) -> None:
+    """Takes every second one of the older events where there are too many; says so once."""
+    cursor = await connection.execute(SQL["thin_events"], {"job": job, "keep": KEPT_EVENTS})
+    if cursor.rowcount and await locked(connection, SQL["told_thinned"], {"job": job}):
+        await insert_event(connection, job, Note(THINNED))
 
 
 async def events(
@@ -202,13 +232,6 @@ async def following(connection: Connection, job: str, limit: int, after: int = 0
     """The oldest first, behind the one with number `after`."""
     values = {"job": job, "after": after, "limit": limit}
     return await rows(connection, SQL["find_events_up"], values, Event)
-
-
-async def curve(connection: Connection, job: str) -> list[Fields]:
-    """What the job's metrics say, step after step."""
-    values = {"job": job, "limit": MOST_POINTS}
-    cursor = await connection.execute(SQL["find_curve"], values)
-    return [row["data"] for row in await cursor.fetchall()]
 
 
 async def insert_checkpoint(

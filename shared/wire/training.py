@@ -126,6 +126,24 @@ class Event(msgspec.Struct, frozen=True):
     data: Fields
 
 
+class Metric(msgspec.Struct, frozen=True):
+    """What is known of one step."""
+
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    valid_loss: float | None
+    valid_accuracy: float | None
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Of a curve."""
+
+    step: int
+    name: Literal["train_loss", "valid_loss"]
+    loss: float
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     id: str
     step: int

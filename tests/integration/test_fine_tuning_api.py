@@ -21,6 +21,7 @@ from tests.gateway import KEY, running_gateway
 
 TOML = """
 train_python = "/usr/bin/python3"
+train_jobs = 6
 [models.tiny]
 engine = "llamacpp"
 file = "tiny.gguf"
@@ -177,10 +178,11 @@ def test_the_curve_is_drawn(place: Place) -> None:
     made = place.create()
     for step in (1, 2, 3):
         place.execute(
-            "INSERT INTO fine_tuning_event (job_id, level, type, message, data)"
-            " VALUES (%(job)s, 'info', 'metrics', 'x', %(data)s)",
+            "INSERT INTO fine_tuning_metric (job_id, step, train_loss)"
+            " VALUES (%(job)s, %(step)s, %(loss)s)",
             job=made["id"],
-            data=Jsonb({"step": step, "train_loss": 1 / step}),
+            step=step,
+            loss=1 / step,
         )
     reply = place.client.send("GET", f"/fine_tuning/jobs/{made['id']}/loss.svg")
     assert reply.headers["content-type"] == "image/svg+xml"
@@ -262,6 +264,36 @@ def test_another_project_sees_nothing_of_it(place: Place) -> None:
     assert other.send("DELETE", "/models/ft:tiny:default::1").status == 404
     plain = place.post("//api/v1/admin/keys", name="p", project=project).json["value"]
     assert Client(place.base_url, plain).send("GET", "/fine_tuning/jobs").status == 403
+
+
+def test_open_jobs_are_bounded(place: Place) -> None:
+    made = [place.create()["id"] for _ in range(6)]
+    fields = {"name": "mine", "base_model": "tiny", "dataset_path": "a.jsonl"}
+    reply = place.post("//api/v1/training/jobs", **fields)
+    assert (reply.status, reply.error["code"]) == (429, "rate_limit_exceeded")
+    assert "6 fine-tuning jobs that have not ended" in reply.error["message"]
+    place.sdk.fine_tuning.jobs.pause(made[0])
+    assert place.post("//api/v1/training/jobs", **fields).status == 429
+    place.sdk.fine_tuning.jobs.cancel(made[1])
+    place.create()
+
+
+def test_copies_of_open_jobs_count_in_the_quota(place: Place) -> None:
+    content = (LINE * 20).encode()
+    file = place.sdk.files.create(file=("a.jsonl", content), purpose="fine-tune").id
+    place.execute("UPDATE project SET file_bytes = %(bytes)s", bytes=2 * len(content) + 10)
+    jobs = place.sdk.fine_tuning.jobs
+    made = jobs.create(model="tiny", training_file=file)
+    refused(place.post("/fine_tuning/jobs", model="tiny", training_file=file), 400, "training_file")
+    with pytest.raises(openai.BadRequestError, match=f"and has {2 * len(content)} bytes"):
+        place.sdk.files.create(file=("b.jsonl", content), purpose="fine-tune")
+    jobs.pause(made.id)
+    brief = {"name": "mine", "base_model": "tiny", "dataset_path": "a.jsonl"}
+    reply = place.post("//api/v1/training/jobs", **brief)
+    refused(reply, 400, "dataset_path")
+    assert reply.error["code"] == "storage_quota_exceeded"
+    jobs.cancel(made.id)
+    jobs.create(model="tiny", training_file=file)
 
 
 EXPORTS = "//api/v1/fine_tuning/exports"

@@ -11,7 +11,7 @@ import msgspec
 from gateway.routes.admin.desk import Call, Done, found
 from gateway.routes.fine_tuning import told
 from gateway.routes.fine_tuning.create import created, expanded
-from gateway.routes.fine_tuning.dataset import check_dataset
+from gateway.routes.fine_tuning.dataset import check_dataset, check_room
 from shared.catalog import Catalog
 from shared.errors import Conflict, InvalidRequest, InvalidValue
 from shared.settings import Settings
@@ -57,11 +57,16 @@ class Jobs:
     async def create(self, call: Call) -> Done:
         asked = expanded(call.body(BRIEF)) if self._brief else call.body(CREATE)
         job = created(asked, call.account, self._catalog, self._settings)
-        for param in ("training_file", "validation_file"):
-            if (name := getattr(job, param)) is not None:
-                wire = "dataset_path" if self._brief else param
-                await check_dataset(call.connection, job.project, name, wire, self._settings)
-        await store.insert(call.connection, job)
+        first = "dataset_path" if self._brief else "training_file"
+        files = {first: job.training_file, "validation_file": job.validation_file}
+        size = 0
+        for param, name in files.items():
+            if name is not None:
+                size += await check_dataset(
+                    call.connection, job.project, name, param, self._settings
+                )
+        await check_room(call.connection, job.project, size, first, self._settings)
+        await store.insert(call.connection, job, size)
         notes = [Note(f"Created fine-tuning job: {job.id}")]
         if before := await store.waiting_before(call.connection, job.id):
             notes.append(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from shared.wire.training import Point
+
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 40
-MOST = 1500
-"""Points that are drawn; of more, every second, third, … is."""
 LINES = 4
 COLOURS = ("#1f6feb", "#d1242f")
 
@@ -21,17 +21,12 @@ class Curve(NamedTuple):
     points: Sequence[tuple[int, float]]
 
 
-def curves(metrics: Sequence[dict[str, object]]) -> list[Curve]:
-    """Training and validation loss out of a job's metrics."""
-    found = []
-    for name, key in (("training", "train_loss"), ("validation", "valid_loss")):
-        points = {}
-        for row in metrics:
-            step, loss = row.get("step"), row.get(key)
-            if isinstance(step, int) and isinstance(loss, float | int):
-                points[step] = float(loss)
-        found.append(Curve(name, sorted(points.items())))
-    return found
+def curves(points: Sequence[Point]) -> list[Curve]:
+    """Training and validation loss out of a job's points."""
+    return [
+        Curve(name, [(point.step, point.loss) for point in points if point.name == key])
+        for name, key in (("training", "train_loss"), ("validation", "valid_loss"))
+    ]
 
 
 def draw(title: str, curves: Sequence[Curve]) -> str:
@@ -67,10 +62,9 @@ def draw(title: str, curves: Sequence[Curve]) -> str:
 def drawn(curve: Curve, colour: str, last: int, top: float, number: int) -> list[str]:
     if not curve.points:
         return []
-    every = -(-len(curve.points) // MOST)
     spots = [
         f"{place(step, last, LEFT, WIDTH - RIGHT):.1f},{place(loss, top, HEIGHT - BOTTOM, TOP):.1f}"
-        for step, loss in (*curve.points[::every], curve.points[-1])
+        for step, loss in curve.points
     ]
     x = WIDTH - RIGHT - 90
     y = 16 + 14 * number

@@ -34,7 +34,7 @@ from shared.db import Pool
 from shared.errors import InvalidValue
 from shared.settings import Settings
 from shared.store import fine_tuning as store
-from shared.store import tuned_model
+from shared.store import metric, tuned_model
 from shared.store.audit import Change
 from shared.wire.admin import Deleted
 from shared.wire.openai.fine_tuning import FineTuningJob
@@ -199,7 +199,7 @@ class FineTuningRoutes:
         async with reachable(), self._pool().connection() as connection:
             job = await store.find(connection, id_, exchange.account.project)
             row = found(job, "fine-tuning job", id_)
-            points = await store.curve(connection, id_)
+            points = await metric.curve(connection, id_)
         svg = draw(f"{row.id}: loss of {row.model}", curves(points))
         await exchange.respond(200, svg.encode(), SVG)
 
