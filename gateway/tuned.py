@@ -37,6 +37,7 @@ class Offer(NamedTuple):
     target: str
     canary: str | None = None
     share: float = 0.0
+    shared: frozenset[str] = frozenset()
 
 
 class Tuned:
@@ -122,11 +123,13 @@ class Tuned:
         adapt, point = self._catalog.adapt, self._catalog.point
         for model in models:
             path = str(self._home / model.path)
-            put = partial(adapt, model.base, model.name, path, owner=model.project)
-            self._put(model.name, Offer(model.path), put)
+            shared = model.shared
+            put = partial(adapt, model.base, model.name, path, owner=model.project, shared=shared)
+            self._put(model.name, Offer(model.path, shared=shared), put)
         for one in aliases:
             offer = Offer(one.target, one.canary, one.share)
-            self._put(one.name, offer, partial(point, one.name, *offer))
+            put = partial(point, one.name, one.target, one.canary, one.share)
+            self._put(one.name, offer, put)
 
     def _put(self, name: str, offer: Offer, put: Callable[[], object]) -> None:
         if self._offered.get(name) == offer:

@@ -47,6 +47,8 @@ class Entry(NamedTuple):
     """The table that stands for it, where a server offers it by itself."""
     digest: str = ""
     """Of a server's model: changes with its weights."""
+    shared: frozenset[str] = frozenset()
+    """Other projects whose keys may use it, too."""
 
     def drawn(self, number: float) -> Entry:
         """The entry that answers one request, which has drawn a `number` from 0 to below 1."""
@@ -170,14 +172,20 @@ class Catalog:
                 raise SettingsError(f"models.{name}.fallbacks: {fallback!r} is of another kind")
 
     def adapt(
-        self, base: str, name: str, path: str, version: int = 1, owner: str | None = None
+        self,
+        base: str,
+        name: str,
+        path: str,
+        version: int = 1,
+        owner: str | None = None,
+        shared: frozenset[str] = frozenset(),
     ) -> Entry:
         """Offer an adapter on `base` as `name`, or another version of one that is offered.
 
         Who asked before keeps the version of then. Raises ValueError for a name that is taken or
         a model that takes no adapters.
         """
-        return self._offer(base, name, Adapter(versioned(name, version), path), owner)
+        return self._offer(base, name, Adapter(versioned(name, version), path), owner, shared)
 
     def point(self, name: str, target: str, canary: str | None = None, share: float = 0) -> Entry:
         """Offer an adapter that is offered as `name`, too, with `canary` for a share of those who
@@ -195,7 +203,14 @@ class Catalog:
             self._adapters[name] = self._names[name] = entry
         return entry
 
-    def _offer(self, base: str, name: str, adapter: Adapter, owner: str | None) -> Entry:
+    def _offer(
+        self,
+        base: str,
+        name: str,
+        adapter: Adapter,
+        owner: str | None,
+        shared: frozenset[str] = frozenset(),
+    ) -> Entry:
         entry = self._entries.get(base)
         if entry is None or entry.model.kind != "chat":
             raise ValueError(f"{base!r} is no model that an adapter could be made for")
@@ -204,7 +219,7 @@ class Catalog:
             raise ValueError(f"the name {name!r} is empty or taken")
         if known is None and len(self._adapters) >= MOST_ADAPTERS:
             raise ValueError(f"there are {MOST_ADAPTERS} adapters already")
-        adapted = Entry(name, entry.model, base, adapter, owner)
+        adapted = Entry(name, entry.model, base, adapter, owner, shared=shared)
         self._adapters[name] = self._names[name] = adapted
         return adapted
 

@@ -116,9 +116,14 @@ class Admission:
 def visible(catalog: Catalog, account: Account, name: str) -> Entry:
     """The model of that name; raises ModelNotFound, also for one of another project."""
     entry = catalog.find(name)
-    if entry.owner not in (None, account.project):
+    if foreign(entry, account):
         raise catalog.unknown(name)
     return entry
+
+
+def foreign(entry: Entry, account: Account) -> bool:
+    """Whether it is another project's, which has not shared it."""
+    return entry.owner not in (None, account.project) and account.project not in entry.shared
 
 
 def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
@@ -126,7 +131,7 @@ def permits(catalog: Catalog, account: Account, entry: Entry) -> bool:
 
     An adapter is a model of its own: being allowed its base is not enough.
     """
-    if entry.owner not in (None, account.project):
+    if foreign(entry, account):
         return False
     if not account.models or entry.name in account.models:
         return True

@@ -10,6 +10,10 @@ SELECT 1 FROM tuned_model WHERE name = %(name)s;
 
 -- name: find_tuned_models
 SELECT name, project_id AS project, base, job_id AS job, path, bytes,
+       coalesce((
+           SELECT array_agg(checkpoint_permission.project_id) FROM checkpoint_permission
+           WHERE model = tuned_model.name
+       ), '{}') AS shared,
        extract(epoch FROM created_at)::bigint AS created_at
 FROM tuned_model
 WHERE deleted_at IS NULL

@@ -162,6 +162,8 @@ class TunedModel(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     bytes: int
     created_at: int
+    shared: frozenset[str]
+    """Other projects that may use it."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):

@@ -358,3 +358,64 @@ def test_exports_that_are_refused_name_the_field(place: Place) -> None:
     fields = {"name": "n", "scopes": ["training"], "models": ["tiny"]}
     narrow = place.post("//api/v1/admin/keys", **fields).json["value"]
     refused(Client(place.base_url, narrow).send("POST", EXPORTS, body), 403, "model")
+
+
+SHARED = f"/fine_tuning/checkpoints/{NAME}/permissions"
+
+
+def test_a_model_is_shared_with_a_project_and_no_longer(place: Place) -> None:
+    place.publish(NAME, place.create()["id"])
+    projects = [
+        place.post("//api/v1/admin/projects", name=name).json["id"] for name in ("one", "two")
+    ]
+    fields = {"name": "k", "project": projects[0], "scopes": ["inference", "training"]}
+    key = place.post("//api/v1/admin/keys", **fields).json["value"]
+    other = Client(place.base_url, key)
+    permissions = place.sdk.fine_tuning.checkpoints.permissions
+    body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "a"}]}).encode()
+    assert other.send("GET", f"/models/{NAME}").status == 404
+    assert other.send("POST", "/chat/completions", body).status == 404
+
+    made = permissions.create(NAME, project_ids=projects)
+    assert sorted(one.project_id for one in made) == sorted(projects)
+    again = place.post(SHARED, project_ids=projects).json
+    assert {one["id"] for one in again["data"]} == {one.id for one in made}
+    assert other.send("GET", f"/models/{NAME}").json["id"] == NAME
+    assert NAME in [each["id"] for each in other.send("GET", "/models").json["data"]]
+    assert other.send("POST", "/chat/completions", body).error["code"] == "model_unavailable"
+    assert other.send("DELETE", f"/models/{NAME}").status == 404
+    refused(
+        other.send("POST", EXPORTS, b'{"model": "%s", "format": "adapter"}' % NAME.encode()),
+        404,
+        "model",
+    )
+
+    listed = permissions.list(NAME, limit=1, order="ascending")
+    assert len(list(listed)) == 2
+    (mine,) = permissions.list(NAME, project_id=projects[0])
+    (gone,) = [one for one in made if one.project_id == projects[0]]
+    assert mine.id == gone.id
+    deleted = permissions.delete(gone.id, fine_tuned_model_checkpoint=NAME)
+    assert (deleted.id, deleted.deleted) == (gone.id, True)
+    assert other.send("GET", f"/models/{NAME}").status == 404
+    assert other.send("POST", "/chat/completions", body).status == 404
+    with pytest.raises(openai.NotFoundError):
+        permissions.delete(gone.id, fine_tuned_model_checkpoint=NAME)
+
+
+def test_permissions_that_are_refused_name_the_field(place: Place) -> None:
+    place.publish(NAME, place.create()["id"])
+    path = "//api/v1/fine_tuning/checkpoints/ft:none/permissions"
+    refused(place.post(path, project_ids=["proj_default"]), 404, "fine_tuned_model_checkpoint")
+    refused(place.post(SHARED, project_ids=["proj_default", "none"]), 400, "project_ids[1]")
+    assert place.client.send("GET", SHARED).json["data"] == [], "all or none"
+    refused(place.post(SHARED, project_ids=[]), 400, "project_ids")
+    refused(place.post(SHARED), 400, "project_ids")
+    refused(place.client.send("GET", f"{SHARED}?order=asc"), 400, "order")
+    refused(place.client.send("GET", f"{SHARED}?after=none"), 400, "after")
+    assert place.client.send("GET", f"{SHARED}/cp_none").status == 405
+    assert place.client.send("GET", "/fine_tuning/checkpoints/x").status == 404
+    fields = {"name": "t", "scopes": ["inference", "training"]}
+    plain = place.post("//api/v1/admin/keys", **fields).json["value"]
+    body = b'{"project_ids": ["proj_default"]}'
+    assert Client(place.base_url, plain).send("POST", SHARED, body).status == 403

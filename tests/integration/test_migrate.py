@@ -24,7 +24,7 @@ TABLES = {
     *("shortfall", "model_price", "organisation", "project", "usage_event", "usage_event_default"),
     *("usage_hourly", "semantic_answer", "semantic_neighbour", "semantic_trial"),
     *("fine_tuning_job", "fine_tuning_event", "fine_tuning_checkpoint", "fine_tuning_metric"),
-    *("tuned_model", "model_alias", "model_export", "training_run"),
+    *("tuned_model", "model_alias", "model_export", "training_run", "checkpoint_permission"),
 }
 
 

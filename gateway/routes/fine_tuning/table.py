@@ -25,6 +25,7 @@ from gateway.routes.admin.table import match
 from gateway.routes.fine_tuning.aliases import Aliases
 from gateway.routes.fine_tuning.exports import Exports
 from gateway.routes.fine_tuning.jobs import Jobs, number
+from gateway.routes.fine_tuning.permissions import Permissions
 from gateway.routes.fine_tuning.picture import curves, draw
 from gateway.routes.fine_tuning.stream import EventStream
 from gateway.tuned import Tuned
@@ -100,7 +101,8 @@ class FineTuningRoutes:
                 self._exports_changed,
             ),
         ]
-        return [
+        permissions = Permissions(self._desk, self._models_changed)
+        return permissions.routes(front) + [
             front.route(
                 "fine_tuning",
                 [base],

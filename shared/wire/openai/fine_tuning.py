@@ -165,6 +165,32 @@ class JobCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     step_number: int
 
 
+class PermissionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    project_ids: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=100)]
+
+
+class CheckpointPermission(msgspec.Struct, frozen=True):
+    id: str
+    project_id: str
+    """A project, not the model's own, whose keys may use it."""
+    created_at: int
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+
+
+class PermissionList(msgspec.Struct, frozen=True):
+    data: list[CheckpointPermission]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    object: Literal["list"] = "list"
+
+
+class PermissionDeleted(msgspec.Struct, frozen=True):
+    id: str
+    deleted: bool = True
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+
+
 class AliasPut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`share` of the requests go to `canary`, the others to `target`."""
 
