@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,8 +174,9 @@ class Loop:
                     await asyncio.to_thread(self._shelf.remove, gone.path)
                     await tuned_model.removed(connection, gone.name)
                     logger.info("removed", model=gone.name)
+                offered = {job: await tuned_model.paths(connection, job) for job in over}
             for job in over:
-                await asyncio.to_thread(shutil.rmtree, folders[job])
+                await asyncio.to_thread(self._shelf.clear, job, folders[job], offered[job])
         except (*AWAY, ValueError) as error:
             logger.warning("not tidied", error=str(error))
 

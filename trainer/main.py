@@ -15,6 +15,7 @@ from arq.worker import Worker, func
 from psycopg_pool import PoolTimeout
 
 from shared import db, keys, log, queue, settings, training
+from shared.db import Connection
 from shared.files import place
 from shared.files.files import Files as Uploads
 from shared.settings import Settings, SettingsError
@@ -25,7 +26,7 @@ from trainer.lease import Lease
 from trainer.lock import locked
 from trainer.loop import Loop, name_of
 from trainer.planning import Planner
-from trainer.publish import Publisher
+from trainer.publish import Keep, Landing, Publisher
 from trainer.run import Run
 from trainer.shelf import Shelf
 
@@ -86,6 +87,25 @@ def unswept() -> None:
     """Nothing arrives here that could be left over."""
 
 
+def landing(uploads: Uploads) -> Landing:
+    """How metrics become a file: first come the bytes, and with the end of the job the file."""
+
+    @contextlib.asynccontextmanager
+    async def landed(project: str, name: str, content: AsyncIterator[bytes]) -> AsyncIterator[Keep]:
+        async with uploads.arriving(project) as arrived:
+            async for data in content:
+                await arrived.write(data)
+            await arrived.land()
+
+            async def keep(connection: Connection) -> str:
+                made = await uploads.keep(connection, arrived, project, name, "fine-tune-results")
+                return made.id
+
+            yield keep
+
+    return landed
+
+
 async def serve(chosen: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises psycopg.Error and PoolTimeout without a database."""
     shelf = Shelf(chosen.folder)
@@ -96,11 +116,7 @@ async def serve(chosen: Settings) -> None:
         uploads = Uploads(lambda: pool, place.blobs(chosen), place.bounds(chosen), unswept)
         files = Files(chosen, uploads.fetch)
 
-        async def keep(project: str, name: str, content: AsyncIterator[bytes]) -> str:
-            made = await uploads.add(project, name, "fine-tune-results", content)
-            return made.id
-
-        publisher = Publisher(shelf, keep)
+        publisher = Publisher(shelf, landing(uploads))
         lease = Lease(link, name_of(chosen), chosen.train_device)
         planner = Planner(chosen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,10 @@ from trainer import naming, report, words
 from trainer.book import Book, LostError
 from trainer.shelf import Shelf
 
-Keep = Callable[[str, str, AsyncIterator[bytes]], Awaitable[str]]
+Keep = Callable[[Connection], Awaitable[str]]
+"""Makes bytes that have landed a file, when the transaction commits; gives its id."""
+Landing = Callable[[str, str, AsyncIterator[bytes]], AbstractAsyncContextManager[Keep]]
+"""Of a project, by name: bytes that are nobody's if nothing keeps them in the context."""
 
 AT_ONCE = 5_000
 """Steps of one look at the metrics."""
@@ -26,11 +30,11 @@ KEPT = 3
 
 
 class Publisher:
-    """`shelf` is what workers load from; `keep` makes a file of a project and gives its id."""
+    """`shelf` is what workers load from."""
 
-    def __init__(self, shelf: Shelf, keep: Keep) -> None:
+    def __init__(self, shelf: Shelf, landing: Landing) -> None:
         self._shelf = shelf
-        self._keep = keep
+        self._landing = landing
 
     async def offer(self, book: Book, folder: Path, said: report.Checkpoint) -> None:
         """As `checkpoint`; the job goes on where that cannot be stored. Raises LostError."""
@@ -77,31 +81,26 @@ class Publisher:
             self._shelf.put, folder / done.adapter, job.id, gguf=gguf
         )
         metrics = {**words.plain(done.metrics), "sha256": done.sha256, "steps": done.steps}
+        made = Publication(name=name, path=path, bytes=size)
+        async with AsyncExitStack() as stack:
+            keep = await self._results(book, job, stack)
 
-        file = await self._results(book, job)
-        outcome = Outcome(tokens=done.trained_tokens, metrics=metrics, file=file)
+            async def publish(connection: Connection) -> None:
+                if not await tuned_model.publish(connection, job.id, made):
+                    # It has happened, and was not heard of.
+                    return
+                file = None if keep is None else await keep(connection)
+                outcome = Outcome(tokens=done.trained_tokens, metrics=metrics, file=file)
+                await succeed(connection, book, made, outcome)
 
-        async def publish(connection: Connection) -> None:
-            await tuned_model.publish(
-                connection, job.id, Publication(name=name, path=path, bytes=size)
-            )
-            ended = await fine_tuning.succeed(connection, book.claim, name, outcome)
-            if ended is None:
-                raise LostError("the job was moved while its model was published")
-            notes = [
-                Note(f"New fine-tuned model created: {name}", data={"model": name, "bytes": size}),
-                Note("The job has successfully completed", data=msgspec.to_builtins(metrics)),
-            ]
-            await fine_tuning.note(connection, job.id, notes, book.claim.fence)
-
-        await book.write(publish)
+            await book.write(publish)
         await self._tell(book)
 
-    async def _results(self, book: Book, job: Job) -> str | None:
-        """The metrics of every step as a CSV file of the project."""
-
+    async def _results(self, book: Book, job: Job, stack: AsyncExitStack) -> Keep | None:
+        """The metrics of every step as a CSV file of the project: its bytes, until `stack` ends."""
+        landed = self._landing(job.project, f"{job.id}.csv", lines(book))
         try:
-            return await self._keep(job.project, f"{job.id}.csv", lines(book))
+            return await stack.enter_async_context(landed)
         except HubError as error:
             text = f"The metrics are not kept as a file: {error.message}"
             await book.note(Note(text, level="warn"))
@@ -119,6 +118,18 @@ class Publisher:
     async def _tell(self, book: Book) -> None:
         await training.announce(book.link, training.MODELS)
         await book.announce()
+
+
+async def succeed(connection: Connection, book: Book, made: Publication, outcome: Outcome) -> None:
+    """Raises LostError where the job is no longer this trainer's to end."""
+    if await fine_tuning.succeed(connection, book.claim, made.name, outcome) is None:
+        raise LostError("the job was moved while its model was published")
+    told = {"model": made.name, "bytes": made.bytes}
+    notes = [
+        Note(f"New fine-tuned model created: {made.name}", data=told),
+        Note("The job has successfully completed", data=msgspec.to_builtins(outcome.metrics)),
+    ]
+    await fine_tuning.note(connection, book.claim.id, notes, book.claim.fence)
 
 
 async def lines(book: Book) -> AsyncIterator[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from trainer.manifest import sync
@@ -18,6 +20,7 @@ GGUF = "adapter.gguf"
 class Shelf:
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._lock = threading.Lock()
 
     def put(
         self, adapter: Path, job: str, step: int | None = None, gguf: Path | None = None
@@ -28,6 +31,10 @@ class Shelf:
         loads, and the bytes. Raises OSError.
         """
         name = short(job) if step is None else f"{short(job)}-step-{step}"
+        with self._lock:
+            return self._put(name, adapter, gguf)
+
+    def _put(self, name: str, adapter: Path, gguf: Path | None) -> tuple[str, int]:
         target = self._home / FOLDER / name
         if not target.is_dir():
             part = target.with_name(f"{name}.part")
@@ -44,6 +51,18 @@ class Shelf:
             sync(target.parent)
         size = sum(path.stat().st_size for path in target.iterdir())
         return f"{FOLDER}/{name}" + (f"/{GGUF}" if gguf is not None else ""), size
+
+    def clear(self, job: str, folder: Path, offered: Collection[str]) -> None:
+        """Of a job that is over: its own folder, and what was put here and never offered.
+
+        `offered` are paths as `put` gives them. Raises OSError.
+        """
+        kept = {Path(path).parts[1] for path in offered}
+        with self._lock:
+            for path in self._home.joinpath(FOLDER).glob(f"{short(job)}*"):
+                if path.name not in kept:
+                    shutil.rmtree(path)
+            shutil.rmtree(folder)
 
     def remove(self, relative: str) -> None:
         """Idempotent; raises ValueError for a path elsewhere, and OSError."""

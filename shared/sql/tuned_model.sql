@@ -31,6 +31,9 @@ SELECT name FROM model_alias
 WHERE %(model)s IN (target, canary)
 ORDER BY name;
 
+-- name: tuned_model_paths
+SELECT path FROM tuned_model WHERE job_id = %(job)s AND removed_at IS NULL;
+
 -- name: find_deleted_models
 SELECT name, path FROM tuned_model
 WHERE deleted_at IS NOT NULL AND removed_at IS NULL

@@ -45,6 +45,12 @@ async def delete(connection: Connection, name: str, project: str) -> bool:
     return await cursor.fetchone() is not None
 
 
+async def paths(connection: Connection, job: str) -> list[str]:
+    """Where the models of a job lie whose files are there."""
+    cursor = await connection.execute(SQL["tuned_model_paths"], {"job": job})
+    return [row["path"] for row in await cursor.fetchall()]
+
+
 async def deleted(connection: Connection) -> list[Deleted]:
     return await rows(connection, SQL["find_deleted_models"], {}, Deleted)
 
