@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -75,18 +76,31 @@ def wait(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def project(hub: Hub) -> Iterator[Project]:
-    made = Project(hub)
-    yield made
-    made.sdk.close()
+def new() -> Iterator[Callable[..., Project]]:
+    """Makes projects whose clients are closed in the end."""
+    with contextlib.ExitStack() as until:
+
+        def make(hub: Hub, **fields: Any) -> Project:
+            project = Project(hub, **fields)
+            until.callback(project.sdk.close)
+            return project
+
+        yield make
 
 
-def test_a_file_is_seen_by_its_project_only(hub: Hub, project: Project) -> None:
+@pytest.fixture
+def project(hub: Hub, new: Callable[..., Project]) -> Project:
+    return new(hub)
+
+
+def test_a_file_is_seen_by_its_project_only(
+    hub: Hub, project: Project, new: Callable[..., Project]
+) -> None:
     id_ = project.add(b"secret")
     begun = project.sdk.uploads.create(
         bytes=1, filename="a", mime_type="text/plain", purpose="batch"
     )
-    other = Project(hub)
+    other = new(hub)
     assert list(other.sdk.files.list()) == []
     for ask in (other.sdk.files.retrieve, other.sdk.files.content, other.sdk.files.delete):
         with pytest.raises(openai.NotFoundError):
@@ -113,8 +127,8 @@ def test_the_scope(hub: Hub, project: Project) -> None:
                 ask()
 
 
-def test_the_quota_of_a_project(hub: Hub) -> None:
-    project = Project(hub, file_bytes=100_000)
+def test_the_quota_of_a_project(hub: Hub, new: Callable[..., Project]) -> None:
+    project = new(hub, file_bytes=100_000)
     first = project.add(b"x" * 60_000)
     for size in (50_000, 200_000):
         with pytest.raises(openai.BadRequestError, match=r"100000 bytes .* Delete") as full:
@@ -133,8 +147,10 @@ def test_the_quota_of_a_project(hub: Hub) -> None:
     project.add(b"y" * 90_000)
 
 
-def test_a_body_of_unknown_length_is_held_to_the_quota(hub: Hub) -> None:
-    project = Project(hub, file_bytes=10 * MIB)
+def test_a_body_of_unknown_length_is_held_to_the_quota(
+    hub: Hub, new: Callable[..., Project]
+) -> None:
+    project = new(hub, file_bytes=10 * MIB)
 
     def endless() -> Iterator[bytes]:
         head = 'Content-Disposition: form-data; name="file"; filename="a"'
@@ -306,10 +322,10 @@ def test_changes_are_on_record(project: Project) -> None:
     assert 'aihub_file_bytes_total{direction="in"}' in metrics
 
 
-def test_the_size_of_one_file_is_bounded_and_memory_is_flat() -> None:
+def test_the_size_of_one_file_is_bounded_and_memory_is_flat(new: Callable[..., Project]) -> None:
     """Two clients at once send 64 MiB each, and read them."""
     with running_hub(AIHUB_FILE_LIMIT="64MiB") as hub:
-        project = Project(hub)
+        project = new(hub)
         project.add()
         before = resident(hub.pids("gateway"))
         highest = before
@@ -328,7 +344,6 @@ def test_the_size_of_one_file_is_bounded_and_memory_is_flat() -> None:
             time.sleep(0.01)
         assert sorted(project.blobs().values()) == [1, len(content), len(content)]
         assert highest - before < 24 * MIB
-        project.sdk.close()
         with pytest.raises(openai.APIStatusError) as large:
             project.add(content + b"x" * MIB)
         assert large.value.status_code == 413
