@@ -141,6 +141,13 @@ async def purge(link: LinkLike, project: str = "", models: Sequence[str] = ()) -
     return dropped
 
 
+async def mark_meant(link: LinkLike, project: str, models: Sequence[str] = ()) -> None:
+    """Notes that the semantic cache of a project is emptied, of all its models or of these."""
+    at = await now(link)
+    for model in models or ("",):
+        await link.call("SET", keys.purge_meant(project, model), at, "PX", keys.PURGE_MS)
+
+
 async def now(link: LinkLike) -> int:
     """Redis's time, in ms."""
     seconds, micros = await link.call("TIME")
@@ -148,8 +155,9 @@ async def now(link: LinkLike) -> int:
 
 
 async def purged(link: LinkLike, project: str, model: str, since_ms: int) -> bool:
-    """Whether answers of this model in this project were purged since then."""
-    marks = await link.call("MGET", *marks_of(project, model, ""))
+    """Whether the semantic cache lost answers of this model in this project since then."""
+    meant = (keys.purge_meant(project, name) for name in ("", model))
+    marks = await link.call("MGET", *marks_of(project, model, ""), *meant)
     return any(mark is not None and int(mark) >= since_ms for mark in marks)
 
 

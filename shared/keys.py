@@ -127,6 +127,11 @@ def purge(project: str, model: str) -> str:
     return f"aihub:cache:purge:{project}:{model}"
 
 
+def purge_meant(project: str, model: str) -> str:
+    """The same of answers to questions that mean the same."""
+    return f"aihub:cache:purge-meant:{project}:{model}"
+
+
 def session(digest: str) -> str:
     """One login; named by the digest of the cookie in hex."""
     return f"aihub:session:{digest}"

@@ -50,6 +50,17 @@ class Caches:
         meant = await semantic.purge(connection, project=project, models=models)
         return Purged(project=project, model=model, exact=exact, semantic=meant)
 
+    async def purge_meant(
+        self, connection: Connection, project: str, model: str | None = None
+    ) -> int:
+        """The same of a project's semantic cache alone; how many answers went."""
+        models = self.named(model) if model is not None else None
+        try:
+            await self._responses.mark_meant(project, models or ())
+        except AWAY as error:
+            raise away(error) from error
+        return await semantic.purge(connection, project=project, models=models)
+
     def named(self, model: str) -> Sequence[str]:
         """What a model's answers are kept under: names, and for an adapter its versions.
 

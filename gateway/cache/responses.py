@@ -162,7 +162,7 @@ class Responses:
             return None
 
     async def purged(self, project: str, model: str, since_ms: int) -> bool:
-        """Whether what was begun then must not be kept any more."""
+        """Whether the semantic cache must not keep any more what was begun then."""
         try:
             return await cache.purged(self._link, project, model, since_ms)
         except AWAY as error:
@@ -172,6 +172,10 @@ class Responses:
     async def purge(self, project: str = "", models: Sequence[str] = ()) -> int:
         """How many answers went; raises Lost or HiredisError."""
         return await cache.purge(self._link, project, models)
+
+    async def mark_meant(self, project: str, models: Sequence[str] = ()) -> None:
+        """Notes a purge of the semantic cache alone; raises Lost or HiredisError."""
+        await cache.mark_meant(self._link, project, models)
 
     async def measure(self) -> Size:
         """What all gateways keep together; raises Lost or HiredisError."""

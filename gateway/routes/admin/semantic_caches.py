@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.cache.caches import Caches
 from gateway.routes.admin import projects
 from gateway.routes.admin.desk import Call, Done
 from gateway.semantic import shadow
@@ -16,13 +17,15 @@ async def find(call: Call) -> SemanticStatus:
     return await shadow.status(call.connection, it.id, it.cache.semantic)
 
 
-async def purge(call: Call) -> Done:
-    """Drops what is kept for the project, with `?model=` only what that model answered."""
+async def purge(call: Call, caches: Caches) -> Done:
+    """Drops what is kept for the project, with `?model=` only what that model answered.
+
+    What is being computed now is not kept either.
+    """
     model = call.query("model").one("model")
     it = await projects.find(call)
     before = await shadow.status(call.connection, it.id, it.cache.semantic)
-    models = None if model is None else [model]
-    gone = await semantic.purge(call.connection, project=it.id, models=models)
+    gone = await caches.purge_meant(call.connection, it.id, model)
     reply = Deleted(it.id, "semantic_cache.purged")
     if gone == 0:
         return Done(reply)

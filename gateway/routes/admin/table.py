@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from litestar.handlers import ASGIRouteHandler
@@ -47,7 +48,12 @@ def resources(catalog: Catalog, caches: Caches, read: BudgetReading) -> list[Res
         Resource(BOTH, "/projects", p.select, p.create),
         Resource(BOTH, one, p.find, p.update, p.update, delete=kept.delete),
         Resource(BOTH, f"{one}/archive", post=kept.archive),
-        Resource(OURS, f"{one}/semantic_cache", semantic_caches.find, delete=semantic_caches.purge),
+        Resource(
+            OURS,
+            f"{one}/semantic_cache",
+            semantic_caches.find,
+            delete=partial(semantic_caches.purge, caches=caches),
+        ),
         Resource(OURS, f"{one}/semantic_cache/restart", post=semantic_caches.restart),
         Resource(BOTH, f"{one}/users", p.select_members, p.add_member),
         Resource(
