@@ -77,7 +77,7 @@ class Dispatch:
         self.record = Record(self._link)
         self._pool = pool
         self.prices = Prices(self._load_prices, self._clock)
-        self.spending = Spending(self._link, pool)
+        self.spending = Spending(self._link, pool, settings.request_timeout)
         self.reservations = Reservations(
             self._link, self.prices, self.spending, settings.request_timeout, self._clock
         )

@@ -28,11 +28,18 @@ PAGE = 1_000
 TRIES = 100
 """Times it is read anew because something was settled in between."""
 
+MARGIN = 15.0
+"""Seconds for a request to be settled after its time."""
+
 logger = log.get("spending")
 
 
 class Spending:
-    def __init__(self, link: Link, pool: Callable[[], Pool]) -> None:
+    """`longest`: seconds that a request may take. Those that ran when a budget was made hold
+    nothing of it, so that it is counted again when they must have ended."""
+
+    def __init__(self, link: Link, pool: Callable[[], Pool], longest: float) -> None:
+        self._again_ms = int((longest + MARGIN) * 1000)
         self._link = link
         self._pool = pool
         self._asked: dict[str, asyncio.Task[None]] = {}
@@ -67,7 +74,7 @@ class Spending:
                 return
             async with self._pool().connection() as connection:
                 spent = await self._spent(connection, budget, span)
-            if await holds.fill_counter(self._link, draw, opened, spent.tokens, spent.micros):
+            if await holds.fill_counter(self._link, draw, opened, *spent, self._again_ms):
                 logger.info("counted", budget=budget.id, period=span.name, **spent._asdict())
                 return
         raise Unavailable("What is left of a budget cannot be found out now.", retry_after=1)

@@ -212,10 +212,13 @@ async def open_counter(link: LinkLike, draw: Draw) -> Opened:
 
 
 async def fill_counter(
-    link: LinkLike, draw: Draw, opened: Opened, tokens: int, micros: int
+    link: LinkLike, draw: Draw, opened: Opened, tokens: int, micros: int, again_ms: int = 0
 ) -> bool:
-    """Says what was spent; False: something was settled meanwhile, so it may be more."""
-    values = (opened.epoch, opened.generation, tokens, micros)
+    """Says what was spent; False: something was settled meanwhile, so it may be more.
+
+    Said for the first time, it is to be looked up again in `again_ms`; 0: never.
+    """
+    values = (opened.epoch, opened.generation, tokens, micros, again_ms)
     return bool(await _fill.run(link, (draw.counter,), values))
 
 
@@ -227,7 +230,7 @@ async def read_counters(link: LinkLike, counters: Sequence[str]) -> list[Counted
 
 def read_counter(kept: bytes) -> Counted | None:
     """What shared/lua/hold.lua says that it is; None: it is not known what was spent."""
-    _, _, tokens, micros, tokens_held, micros_held = hold.decode_counter(kept)
+    _, _, tokens, micros, tokens_held, micros_held, _ = hold.decode_counter(kept)
     return None if tokens < 0 else Counted(tokens, micros, tokens_held, micros_held)
 
 

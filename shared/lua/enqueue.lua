@@ -21,7 +21,7 @@ if ARGV[11] ~= '' then
     standing, refused, there = check_limits(hold, now)
     if refused then return {-2, waiting, standing, refused} end
     local counters
-    refused, counters = check_budgets(hold)
+    refused, counters = check_budgets(hold, now)
     if refused then return {-3, waiting, standing, refused} end
     reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, hold[2], standing, there, now),
       now, epoch)

@@ -2,7 +2,9 @@
 -- A hold is what shared.wire.hold.Hold describes. Its record, kept beside the job, is
 -- {hold, second of its tokens or 0, epoch of each counter that holds its amounts or ''}.
 -- A budget's counter, one for each period, is {epoch, generation, spent tokens or -1: not known, spent
--- micro-units, held tokens, held micro-units}: in one piece, for a field costs a call what a key does.
+-- micro-units, held tokens, held micro-units, when to look again or 0}: in one piece, for a field costs
+-- a call what a key does. What ran when a budget was made holds nothing of it; once that has ended, what
+-- was spent is looked up again.
 local MINUTE = 60000
 local FIRST_LOOK = 10000
 
@@ -142,16 +144,21 @@ local function counters_of(hold)
   return counters
 end
 
-local function new_counter(epoch) return {epoch, 0, -1, 0, 0, 0} end
+local function new_counter(epoch) return {epoch, 0, -1, 0, 0, 0, 0} end
+
+-- Whether what was spent is to be looked up.
+local function due(counter, now)
+  return counter[3] < 0 or counter[7] > 0 and counter[7] <= now
+end
 
 -- The first budget in the way: {'unknown'}, or {'spent', number, 1 tokens | 2 micros, spent, held};
 -- and all counters.
-local function check_budgets(hold)
+local function check_budgets(hold, now)
   local over
   local counters = counters_of(hold)
   for i, draw in ipairs(hold[6]) do
     local c = counters[i]
-    if not c or c[3] < 0 then return {'unknown'} end
+    if not c or due(c, now) then return {'unknown'} end
     for kind = 1, 2 do
       local limit, need = draw[kind + 1], hold[kind + 1]
       local spent, held = c[kind + 2], c[kind + 4]
@@ -242,11 +249,8 @@ local function settle(names, id, packed, tokens, micros)
     local c = counters[i]
     if c then
       if c[1] == epochs[i] then c[5], c[6] = c[5] - hold[2], c[6] - hold[3] end
-      if c[3] >= 0 then
-        c[3], c[4] = c[3] + tokens, c[4] + micros
-      else
-        c[2] = c[2] + 1
-      end
+      if c[3] >= 0 then c[3], c[4] = c[3] + tokens, c[4] + micros end
+      c[2] = c[2] + 1
       redis.call('SET', draw[1], cmsgpack.pack(c), 'KEEPTTL')
     end
   end

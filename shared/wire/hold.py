@@ -53,5 +53,6 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Hold).decode
-decode_counter = msgspec.msgpack.Decoder(tuple[str, int, int, int, int, int]).decode
-"""Epoch, generation, then tokens and micro-units: spent (-1 tokens: not known), and held."""
+decode_counter = msgspec.msgpack.Decoder(tuple[str, int, int, int, int, int, int]).decode
+"""Epoch, generation, then tokens and micro-units: spent (-1 tokens: not known), and held;
+epoch ms when to look again, or 0."""

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 import psycopg
 import pytest
 
 from gateway.prices import Prices
 from gateway.reservations import Reservation, Reservations
-from gateway.spending import Spending
+from gateway.spending import MARGIN, Spending
 from shared import db, holds, ids, keys, queue, usage_stream
 from shared.clock import SystemClock
 from shared.db import Pool
@@ -98,7 +99,7 @@ async def test_the_ledger_and_what_it_does_not_have_yet_count_once(
     written, both, coming = used(1), used(10), used(100)
     await write(database_url, written, both, used(7, "key_2"))
     await usage_stream.record(link, [encode(both), encode(coming), encode(used(70, "key_2"))])
-    spending = Spending(link, lambda: pool)
+    spending = Spending(link, lambda: pool, 60)
     await asyncio.gather(*(spending.find_out(BUDGET, now()) for _ in range(8)))
     assert await counted(link) == (111, 0, 0, 0)
 
@@ -106,7 +107,7 @@ async def test_the_ledger_and_what_it_does_not_have_yet_count_once(
 async def test_what_is_settled_while_it_is_looked_up_is_not_lost(
     link: Link, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spending = Spending(link, lambda: pool)
+    spending = Spending(link, lambda: pool, 60)
     hold = held(50)
     await spending.find_out(BUDGET, now())
     assert (await put(link, task("job-1", hold))).state == "queued"
@@ -142,7 +143,7 @@ async def test_without_the_database_a_budgeted_request_is_refused_and_counts_not
         return {}
 
     clock = SystemClock()
-    spending = Spending(link, away)
+    spending = Spending(link, away, 60)
     reservations = Reservations(link, Prices(prices), spending, 60, clock)
     hold = held(50)
     job = task("job-1", hold)
@@ -156,7 +157,7 @@ async def test_without_the_database_a_budgeted_request_is_refused_and_counts_not
 async def test_redis_that_forgets_everything_does_not_count_below_nothing(
     link: Link, pool: Pool
 ) -> None:
-    spending = Spending(link, lambda: pool)
+    spending = Spending(link, lambda: pool, 60)
     await spending.find_out(BUDGET, now())
     ends, returns = held(300), held(400)
     await put(link, task("job-1", ends))
@@ -188,7 +189,7 @@ async def no_prices() -> dict[str, Price]:
 async def test_what_ends_after_redis_forgot_it_is_counted_where_the_budget_is_known(
     link: Link, pool: Pool
 ) -> None:
-    spending = Spending(link, lambda: pool)
+    spending = Spending(link, lambda: pool, 60)
     await spending.find_out(BUDGET, now())
     hold = held(300)
     await put(link, task("job-1", hold))
@@ -198,3 +199,28 @@ async def test_what_ends_after_redis_forgot_it_is_counted_where_the_budget_is_kn
     await spending.find_out(BUDGET, now())
     assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(hold), 200, 0))
     assert await counted(link) == (200, 0, 0, 0)
+
+
+async def test_what_ran_when_a_budget_was_made_is_counted_when_it_has_ended(
+    link: Link, pool: Pool, database_url: str
+) -> None:
+    free = task("job-1", held(50))
+    free = msgspec.structs.replace(free, hold=b"")
+    assert (await put(link, free)).state == "queued"
+    await queue.claim(link, "wk", {QUEUE: 1})
+    spending = Spending(link, lambda: pool, 0.5 - MARGIN)
+    await spending.find_out(BUDGET, now())
+    assert await queue.finish(link, "wk", QUEUE, "job-1", encode(used(900)), None)
+    assert await counted(link) == (0, 0, 0, 0)
+    late = held(1)
+    reservations = Reservations(link, Prices(no_prices), spending, 60, SystemClock())
+    number, placed = 1, Placed("known", 0)
+    async with asyncio.timeout(30):
+        while placed.obstacle != [b"unknown"]:
+            number += 1
+            placed = await put(link, task(f"job-{number}", late))
+            await asyncio.sleep(0.05)
+    with pytest.raises(BudgetExhausted, match="spent 900"):
+        await reservations.place(
+            Reservation(ACCOUNT, None, held(101)), lambda: put(link, task("job-0", held(101)))
+        )
