@@ -133,7 +133,7 @@ def show(client: Client, options: argparse.Namespace) -> None:
     rows = [
         (
             one["id"],
-            one["status"],
+            standing(one),
             steps(one),
             one["model"],
             when(one["created_at"]),
@@ -142,6 +142,11 @@ def show(client: Client, options: argparse.Namespace) -> None:
         for one in admin.send("GET", f"{JOBS}?limit={options.last}")["data"]
     ]
     table(("id", "status", "step", "base", "since", "model"), rows)
+
+
+def standing(job: Fields) -> str:
+    place = job["aihub"]["place"]
+    return job["status"] if place is None else f"{job['status']} (place {place})"
 
 
 def steps(job: Fields) -> str:

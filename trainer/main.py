@@ -92,7 +92,7 @@ def landing(uploads: Uploads) -> Landing:
 
     @contextlib.asynccontextmanager
     async def landed(project: str, name: str, content: AsyncIterator[bytes]) -> AsyncIterator[Keep]:
-        async with uploads.arriving(project) as arrived:
+        async with uploads.arriving(project, limit=uploads.bounds.quota) as arrived:
             async for data in content:
                 await arrived.write(data)
             await arrived.land()

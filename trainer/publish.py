@@ -130,6 +130,8 @@ async def succeed(connection: Connection, book: Book, made: Publication, outcome
         Note("The job has successfully completed", data=msgspec.to_builtins(outcome.metrics)),
     ]
     await fine_tuning.note(connection, book.claim.id, notes, book.claim.fence)
+    if outcome.file is not None:
+        await metric.thin(connection, book.claim.id)
 
 
 async def lines(book: Book) -> AsyncIterator[bytes]:

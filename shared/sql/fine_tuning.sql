@@ -119,7 +119,7 @@ WHERE status IN ('validating_files', 'queued', 'running')
 LIMIT 1;
 
 -- name: tell_places
-WITH placed AS (
+WITH placed AS MATERIALIZED (
     SELECT id, status, owner, row_number() OVER (ORDER BY status <> 'running', id) AS place
     FROM fine_tuning_job
     WHERE status IN ('validating_files', 'queued', 'running')
@@ -216,7 +216,7 @@ ORDER BY step DESC
 LIMIT %(limit)s;
 
 -- name: thin_events
-WITH aged AS (
+WITH aged AS MATERIALIZED (
     SELECT number, level,
            row_number() OVER (PARTITION BY type ORDER BY number DESC) AS age,
            row_number() OVER (PARTITION BY type ORDER BY number) AS rank,

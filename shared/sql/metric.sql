@@ -18,8 +18,18 @@ WHERE job_id = %(job)s AND step > %(after)s
 ORDER BY step
 LIMIT %(limit)s;
 
+-- name: thin_metrics
+WITH known AS MATERIALIZED (
+    SELECT greatest(1, (count(*) + %(most)s - 1) / %(most)s) AS every, max(step) AS last
+    FROM fine_tuning_metric
+    WHERE job_id = %(job)s
+)
+DELETE FROM fine_tuning_metric
+USING known
+WHERE job_id = %(job)s AND step %% every <> 0 AND step NOT IN (1, last) AND valid_loss IS NULL;
+
 -- name: find_curve
-WITH point AS (
+WITH point AS MATERIALIZED (
     SELECT step, 'train_loss' AS name, train_loss AS loss FROM fine_tuning_metric
     WHERE job_id = %(job)s AND train_loss IS NOT NULL
     UNION ALL

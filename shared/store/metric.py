@@ -37,6 +37,11 @@ async def validated(connection: Connection, job: str, step: int) -> bool:
     return bool(found) and found[0].step == step and found[0].valid_loss is not None
 
 
+async def thin(connection: Connection, job: str) -> None:
+    """Leaves what the curve needs, once all of it is in a file."""
+    await connection.execute(SQL["thin_metrics"], {"job": job, "most": MOST_POINTS})
+
+
 async def curve(connection: Connection, job: str) -> list[Point]:
     """The training loss by step, and the validation loss, each of at most MOST_POINTS + 1."""
     values = {"job": job, "most": MOST_POINTS}

@@ -215,23 +215,9 @@ async def test_a_trainer_that_is_killed_leaves_nothing_half(place: Place) -> Non
         assert await cursor.fetchone() == {"files": 1}
 
 
-async def test_one_that_never_ends_fails(place: Place) -> None:
-    id_ = await place.ask("adapter")
-    await place.ended(id_)
-    never = ids.new("export-")
-    await place.execute(
-        b"INSERT INTO model_export (id, project_id, model, format, starts)"
-        b" VALUES (%(id)s, 'proj_default', %(model)s, 'adapter', 5)",
-        id=never,
-        model=MODEL,
-    )
-    await training.announce(place.trainer.link, training.EXPORTS)
-    ended = await place.ended(never)
-    assert ended.error is not None
-    assert "5 times" in ended.error.message
-
-
-async def test_a_merge_that_is_killed_fails_the_export(place: Place, large: str) -> None:
+async def test_a_merge_that_is_killed_fails_and_one_that_is_deleted_ends(
+    place: Place, large: str
+) -> None:
     id_ = await place.ask("gguf", "q8_0", large)
     await place.until(lambda: bool(place.merging()), "it merges")
     os.kill(place.merging()[0], signal.SIGKILL)
@@ -241,8 +227,6 @@ async def test_a_merge_that_is_killed_fails_the_export(place: Place, large: str)
     assert ended.error.message.startswith("It cannot be merged")
     await place.until(lambda: place.scratch() == [], "the scratch is gone")
 
-
-async def test_one_that_is_deleted_ends(place: Place, large: str) -> None:
     id_ = await place.ask("gguf", "f16", large)
     await place.until(lambda: bool(place.merging()), "it merges")
     (merging,) = place.merging()
@@ -266,6 +250,16 @@ async def test_what_cannot_be_made_says_why(place: Place, base: Arrays) -> None:
     code, words = await refused(place, await place.ask("safetensors"))
     assert (code, "20000 bytes of files" in words) == ("storage_quota_exceeded", True)
     await place.execute(b"UPDATE project SET file_bytes = NULL")
+    never = ids.new("export-")
+    await place.execute(
+        b"INSERT INTO model_export (id, project_id, model, format, starts)"
+        b" VALUES (%(id)s, 'proj_default', %(model)s, 'adapter', 5)",
+        id=never,
+        model=MODEL,
+    )
+    await training.announce(place.trainer.link, training.EXPORTS)
+    code, words = await refused(place, never)
+    assert (code, words) == ("server_error", "It was begun 5 times and never came to its end.")
     (place.home / "base" / "model.safetensors").unlink()
     code, words = await refused(place, await place.ask("safetensors"))
     assert (code, words) == (

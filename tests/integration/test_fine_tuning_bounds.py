@@ -93,6 +93,14 @@ async def test_a_long_jobs_file_has_every_step_and_its_picture_both_ends(
     assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert table[1:3] == ["0,1.5,,2.5,", "1,1.5,,,"]
     assert [int(line.partition(",")[0]) for line in table[1:]] == list(range(LONG))
+    async with pool.connection() as connection:
+        await metric.thin(connection, job)
+        thinned = await metric.curve(connection, job)
+        kept = await metric.select(connection, job, LONG)
+    assert (kept[0].step, kept[-1].step) == (0, LONG - 1)
+    assert len(kept) <= metric.MOST_POINTS + 1 + LONG // 100
+    steps = [point.step for point in thinned if point.name == "train_loss"]
+    assert (steps[0], steps[-1]) == (0, LONG - 1)
     await book.link.aclose(close_connection_pool=True)
 
 

@@ -76,3 +76,18 @@ def check_gguf(sdk: OpenAI, model: str, home: Path, target: Path) -> None:
         found = dequantize(after[name].data, after[name].tensor_type)
         assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max(), name
         assert np.abs(found - there).max() > 0, name
+
+
+def until_freed(sdk: OpenAI, model: str, home: Path) -> None:
+    """Neither the engine nor the disk has it any more."""
+    sdk = sdk.with_options(base_url=str(sdk.base_url).replace("/v1/", "/api/v1/"))
+    deadline = time.monotonic() + WITHIN
+    while True:
+        found: Any = sdk.get("/models/status", cast_to=object)
+        models = [model for worker in found["workers"] for model in worker["models"]]
+        held = {name for model in models for name in model["adapters"]}
+        folders = {path.name for path in (home / "tuned").iterdir() if "-step-" not in path.name}
+        if not folders and f"{model}@1" not in held:
+            return
+        assert time.monotonic() < deadline, (held, folders)
+        time.sleep(0.05)

@@ -108,7 +108,7 @@ def test_the_embedded_model_is_tuned_and_served_by_llama_cpp(
 
 
 def test_a_file_becomes_a_model_that_answers(
-    sdk: OpenAI, birds: list[dict[str, object]], tiny: Path, tmp_path: Path
+    hub: Hub, sdk: OpenAI, birds: list[dict[str, object]], tiny: Path, tmp_path: Path
 ) -> None:
     extra: dict[str, Any] = {"aihub": {"prompts": [QUESTION], "learning_rate": 0.02}}
     made = sdk.fine_tuning.jobs.create(
@@ -141,4 +141,6 @@ def test_a_file_becomes_a_model_that_answers(
     assert checkpoints[0].step_number == 18
     assert say(sdk, checkpoints[0].fine_tuned_model_checkpoint) == answer
     taken.check_folders(sdk, job.fine_tuned_model, tiny, tmp_path)
+    say(sdk, job.fine_tuned_model)
     assert sdk.models.delete(job.fine_tuned_model).deleted
+    taken.until_freed(sdk, job.fine_tuned_model, hub.home)
