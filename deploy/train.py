@@ -110,7 +110,11 @@ def asked(client: Client, options: argparse.Namespace) -> Fields:
         "method": {"type": options.method, options.method: {"hyperparameters": given}},
         "suffix": options.name,
         "seed": options.seed,
-        "aihub": {"training_type": options.type, "prompts": options.prompt or []},
+        "aihub": {
+            "training_type": options.type,
+            "prompts": options.prompt or [],
+            "served_by": options.served_by or [],
+        },
     }
     if options.validation is not None:
         fields["validation_file"] = upload(client, options.validation)

@@ -49,4 +49,5 @@ def add_job(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch", type=int, help="examples of one step")
     made.add_argument("--rate", type=float, help="multiplies the usual learning rate")
     made.add_argument("--seed", type=int)
+    made.add_argument("--served-by", action="append", metavar="MODEL", help="of the same weights")
     made.add_argument("--prompt", action="append", help="both models answer it at the end")

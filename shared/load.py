@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from shared.settings import Model, Settings
-from shared.vllm import lora_slots
+from shared.vllm import RANK, adapter_rank, lora_slots
 from shared.weights import WeightsError, read_adapter
 
 Engine = Literal["llamacpp", "vllm", "transformers"]
@@ -19,7 +19,6 @@ PROMPT_PIECE: dict[Device, int] = {"cpu": 128, "cuda": 512}
 """transformers, as our child runs it: prompt tokens read between two tokens of other answers."""
 BATCHED_TOKENS = 2048
 """vLLM's own default for --max-num-batched-tokens on cards under 70 GiB; 8192 on larger ones."""
-LORA_RANK = 16
 ELSEWHERE = {"openai": "an upstream server", "ollama": "an Ollama server"}
 
 
@@ -45,7 +44,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """vllm: bytes of one value in the cache, 1 for fp8."""
     lora_slots: int = 0
     """vllm: adapters of one batch, reserved at the start."""
-    lora_rank: int = LORA_RANK
+    lora_rank: int = RANK
     split: int = 1
     """vllm: cards it is spread over; the estimate is for one of them."""
 
@@ -98,7 +97,7 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
         )
     if model.engine != "vllm":
         raise WeightsError(f"How much the engine {model.engine} holds is not known.")
-    adapts = model.max_lora_rank is not None or bool(paths)
+    rank = adapter_rank(model)
     eager = "--enforce-eager" in model.arguments
     narrow = (flag(model.arguments, "--kv-cache-dtype") or "").startswith("fp8")
     device = device_of(model, settings)
@@ -112,8 +111,8 @@ def load_of(model: Model, settings: Settings, *, lenient: bool = False) -> Load:
         batch=tokens(flag(model.arguments, "--max-num-batched-tokens")),
         eager=eager,
         cache_bytes=1 if narrow else 2,
-        lora_slots=lora_slots(model.max_loras, on_cpu=device == "cpu") if adapts else 0,
-        lora_rank=model.max_lora_rank or LORA_RANK,
+        lora_slots=lora_slots(model.max_loras, on_cpu=device == "cpu") if rank else 0,
+        lora_rank=rank or RANK,
         split=model.tensor_parallel,
     )
 

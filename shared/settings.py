@@ -21,7 +21,7 @@ import msgspec
 from shared.redact import SECRETS, redact
 from shared.settings_check import PREFIX as PREFIX
 from shared.settings_check import SettingsError as SettingsError
-from shared.settings_check import check, expand
+from shared.settings_check import adapting, check, expand
 from shared.settings_check import check_admin_key as check_admin_key
 from shared.settings_check import check_names as check_names
 
@@ -58,7 +58,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tensor_parallel: int = 1
     """vllm: GPUs the model is spread over."""
     max_lora_rank: int | None = None
-    """vllm: the largest rank an adapter may have; 16 where adapters are listed, else none fit."""
+    """vllm: the largest rank an adapter may have; 0: it takes none. 16 where adapters are listed or
+    the hub fine-tunes, else 0."""
     max_loras: int = 4
     """vllm: adapters that one batch may use; each takes device memory from the start."""
     tool_parser: str | None = None
@@ -229,7 +230,7 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
     values.setdefault("models", {})
     if not values["models"]:
         values["models"] = msgspec.to_builtins(DEFAULT_MODELS)
-    return check(convert(values))
+    return adapting(check(convert(values)))
 
 
 def check_variables(environ: Mapping[str, str]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from shared.files import address
 from shared.redact import redact
 from shared.size import parse_size
-from shared.vllm import OURS, RANKS
+from shared.vllm import OURS, RANK, RANKS
 
 if TYPE_CHECKING:
     from shared.settings import Model, Settings
@@ -90,6 +90,20 @@ def check(settings: Settings) -> Settings:
         check_model(name, model)
     check_names(settings.models)
     return settings
+
+
+def adapting(settings: Settings) -> Settings:
+    """What is left open where the hub fine-tunes: vLLM takes adapters only if it is told at its
+    start, and its tuned models are adapters."""
+    if settings.train_python is None:
+        return settings
+    models = {
+        name: replace(model, max_lora_rank=RANK)
+        if model.engine == "vllm" and model.max_lora_rank is None
+        else model
+        for name, model in settings.models.items()
+    }
+    return replace(settings, models=models)
 
 
 def check_devices(devices: tuple[str, ...], memory: str | None) -> None:
@@ -196,9 +210,11 @@ def check_server(name: str, model: Model) -> None:
 def check_vllm(name: str, model: Model) -> None:
     if model.kind != "chat":
         raise SettingsError(f"models.{name}.kind: engine 'vllm' serves chat models only")
-    if model.max_lora_rank not in (None, *RANKS):
+    if model.max_lora_rank not in (None, 0, *RANKS):
         allowed = ", ".join(map(str, RANKS))
-        raise SettingsError(f"models.{name}.max_lora_rank: allowed: {allowed}")
+        raise SettingsError(f"models.{name}.max_lora_rank: allowed: {allowed}; 0: no adapters")
+    if model.max_lora_rank == 0 and model.adapters:
+        raise SettingsError(f"models.{name}.max_lora_rank: 0 takes none of its adapters")
     for argument in model.arguments:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag in OURS:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.settings import Model
+
+RANK = 16
+"""Of adapters, where the settings do not say the largest."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for --max-lora-rank."""
 OURS = frozenset(
@@ -14,6 +21,13 @@ OURS = frozenset(
     )
 )
 """Flags that follow from the other settings."""
+
+
+def adapter_rank(model: Model) -> int | None:
+    """The largest rank an adapter may have; None: the engine takes no adapters."""
+    if model.max_lora_rank is not None:
+        return model.max_lora_rank or None
+    return RANK if model.adapters else None
 
 
 def lora_slots(max_loras: int, *, on_cpu: bool) -> int:

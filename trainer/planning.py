@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
 from shared import log
+from shared.load import hub_folder
 from shared.settings import Model, Settings
 from shared.training_run import Ran, Setup
+from shared.tuning import largest_rank
 from shared.weights import WeightsError, read
 from shared.wire.training import Job
 from trainer import launch, site
@@ -117,7 +119,8 @@ class Planner:
             judged = await survey(examiner, other, "validation_file")
         known = data_of(surveyed, validated=data.validation is not None)
         bf16 = self._device == "cuda"
-        chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wishes(job))
+        wished = wishes(job, self._serving(job))
+        chosen = recipe(facts, known, Site(device=self._device, bf16=bf16), wished)
         check(chosen.steps)
         several = candidates(chosen.hyperparameters)
         told = await self._estimates(base, job, several, examiner)
@@ -161,6 +164,10 @@ class Planner:
             threads=THREADS,
         )
 
+    def _serving(self, job: Job) -> list[Model]:
+        known = self._settings.models
+        return [known[name] for name in (job.model, *job.asked.served_by) if name in known]
+
     async def _weights(self, name: str, model: Model, examiner: Examiner) -> Path:
         """The folder that the settings name; of a GGUF file alone one that is made once."""
         named = model.train_weights or model.weights
@@ -169,6 +176,9 @@ class Planner:
         if named is None:
             raise UntrainableError(f"The settings of {name!r} name no weights to train on.")
         path = self._inside(named)
+        if not await asyncio.to_thread((path / "config.json").is_file):
+            cached = await asyncio.to_thread(hub_folder, named)
+            path = path if cached is None else cached
         if not await asyncio.to_thread((path / "config.json").is_file):
             raise UntrainableError(f"The weights to train {name!r} on are not at {path.name}.")
         return path
@@ -241,14 +251,17 @@ async def examined(python: str) -> AsyncIterator[Examiner]:
         yield examiner
 
 
-def wishes(job: Job) -> Wishes:
+def wishes(job: Job, models: Iterable[Model]) -> Wishes:
+    """`models` are to serve what comes of it."""
     asked = job.asked
+    ranks = [rank for model in models if (rank := largest_rank(model)) is not None]
     return Wishes(
         method=job.method,
         epochs=asked.epochs,
         batch=asked.batch,
         learning_rate=asked.learning_rate,
         learning_rate_multiplier=asked.multiplier,
+        largest_rank=min(ranks, default=None),
         beta=asked.beta,
         rank=asked.rank,
         alpha=asked.alpha,

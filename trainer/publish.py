@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from shared.store import fine_tuning, metric, project, tuned_model
 from shared.wire.training import Job, Metric, Note, Outcome, Publication
 from trainer import naming, report, words
 from trainer.book import Book, LostError
-from trainer.shelf import Shelf
+from trainer.shelf import Shelf, whole
 
 Keep = Callable[[Connection], Awaitable[str]]
 """Makes bytes that have landed a file, when the transaction commits; gives its id."""
@@ -58,7 +58,7 @@ class Publisher:
         async def publish(connection: Connection) -> None:
             if not await fine_tuning.note(connection, job.id, (), book.claim.fence):
                 raise LostError("another trainer has the job")
-            made = Publication(name=name, path=path, bytes=size, step=said.step)
+            made = Publication(name=name, base=job.model, path=path, bytes=size, step=said.step)
             if not await tuned_model.publish(connection, job.id, made):
                 return
             note = Note(f"Checkpoint created at step {said.step}", data={"model": name, **metrics})
@@ -71,27 +71,38 @@ class Publisher:
         await self._tell(book)
 
     async def result(self, book: Book, folder: Path, done: report.Done) -> None:
-        """Offers the model in the transaction that ends the job. Raises OSError and LostError."""
+        """Offers the model in the transaction that ends the job, once for each that serves it.
+
+        Raises OSError and LostError.
+        """
         job, owner = await self._about(book)
         if job.status != "running":
             raise LostError(f"the job is {job.status}: nothing is to be left of it")
-        name = naming.model(job.model, owner, job.suffix, job.id)
         gguf = None if done.adapter_gguf is None else folder / done.adapter_gguf
         path, size = await asyncio.to_thread(
             self._shelf.put, folder / done.adapter, job.id, gguf=gguf
         )
+        offered = [
+            Publication(
+                name=naming.model(base, owner, job.suffix, job.id),
+                base=base,
+                path=path if base == job.model else whole(path),
+                bytes=size,
+            )
+            for base in (job.model, *job.asked.served_by)
+        ]
         metrics = {**words.plain(done.metrics), "sha256": done.sha256, "steps": done.steps}
-        made = Publication(name=name, path=path, bytes=size)
         async with AsyncExitStack() as stack:
             keep = await self._results(book, job, stack)
 
             async def publish(connection: Connection) -> None:
-                if not await tuned_model.publish(connection, job.id, made):
+                news = [await tuned_model.publish(connection, job.id, made) for made in offered]
+                if not all(news):
                     # It has happened, and was not heard of.
                     return
                 file = None if keep is None else await keep(connection)
                 outcome = Outcome(tokens=done.trained_tokens, metrics=metrics, file=file)
-                await succeed(connection, book, made, outcome)
+                await succeed(connection, book, offered, outcome)
 
             await book.write(publish)
         await self._tell(book)
@@ -120,13 +131,20 @@ class Publisher:
         await book.announce()
 
 
-async def succeed(connection: Connection, book: Book, made: Publication, outcome: Outcome) -> None:
+async def succeed(
+    connection: Connection, book: Book, offered: Sequence[Publication], outcome: Outcome
+) -> None:
     """Raises LostError where the job is no longer this trainer's to end."""
-    if await fine_tuning.succeed(connection, book.claim, made.name, outcome) is None:
+    if await fine_tuning.succeed(connection, book.claim, offered[0].name, outcome) is None:
         raise LostError("the job was moved while its model was published")
-    told = {"model": made.name, "bytes": made.bytes}
     notes = [
-        Note(f"New fine-tuned model created: {made.name}", data=told),
+        *(
+            Note(
+                f"New fine-tuned model created: {made.name}",
+                data={"model": made.name, "bytes": made.bytes},
+            )
+            for made in offered
+        ),
         Note("The job has successfully completed", data=msgspec.to_builtins(outcome.metrics)),
     ]
     await fine_tuning.note(connection, book.claim.id, notes, book.claim.fence)

@@ -71,6 +71,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate_multiplier: float | None = None
     beta: float | None = None
     rank: int | None = None
+    largest_rank: int | None = None
+    """That the engines which are to serve the adapter take; None: any."""
     alpha: int | None = None
     dropout: float | None = None
     max_length: int | None = None
@@ -109,7 +111,7 @@ def recipe(base: Base, data: Data, site: Site, wishes: Wishes) -> Recipe:
     chosen = Chosen()
     epochs, together = rounds(data.examples, wishes, chosen)
     steps = epochs * math.ceil(data.examples / together)
-    rank = wishes.rank or chosen.because("rank", RANK, "enough for facts and style of small sets")
+    rank = wishes.rank or chosen.because("rank", *usual_rank(wishes))
     made = Hyperparameters(
         epochs=epochs,
         batch=together,
@@ -167,6 +169,12 @@ def rate(base: Base, wishes: Wishes, chosen: Chosen) -> float:
         found *= wishes.learning_rate_multiplier
         why = f"{why}, times {wishes.learning_rate_multiplier:g} as asked"
     return chosen.because("learning_rate", found, why)
+
+
+def usual_rank(wishes: Wishes) -> tuple[int, str]:
+    if wishes.largest_rank is not None and wishes.largest_rank < RANK:
+        return wishes.largest_rank, "the largest that its engine takes"
+    return RANK, "enough for facts and style of small sets"
 
 
 def length(base: Base, data: Data, wishes: Wishes, chosen: Chosen) -> int:

@@ -66,9 +66,14 @@ class Shelf:
 
     def remove(self, relative: str) -> None:
         """Idempotent; raises ValueError for a path elsewhere, and OSError."""
-        folder, _, name = relative.removesuffix(f"/{GGUF}").partition("/")
+        folder, _, name = whole(relative).partition("/")
         if folder != FOLDER or not name or os.sep in name or name.startswith("."):
             raise ValueError(f"{relative!r} is no tuned model's folder")
         target = self._home / FOLDER / name
         if target.exists():
             shutil.rmtree(target)
+
+
+def whole(relative: str) -> str:
+    """The folder as peft has it, of what `put` gave; every engine can load that."""
+    return relative.removesuffix(f"/{GGUF}")

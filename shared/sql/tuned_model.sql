@@ -1,6 +1,6 @@
 -- name: insert_tuned_model
 INSERT INTO tuned_model (name, project_id, base, job_id, step, path, bytes)
-SELECT %(name)s, project_id, model, id, %(step)s, %(path)s, %(bytes)s
+SELECT %(name)s, project_id, %(base)s, id, %(step)s, %(path)s, %(bytes)s
 FROM fine_tuning_job WHERE id = %(job)s
 ON CONFLICT (name) DO NOTHING
 RETURNING name;
@@ -35,8 +35,14 @@ ORDER BY name;
 SELECT path FROM tuned_model WHERE job_id = %(job)s AND removed_at IS NULL;
 
 -- name: find_deleted_models
-SELECT name, path FROM tuned_model
+SELECT name, path FROM tuned_model AS gone
 WHERE deleted_at IS NOT NULL AND removed_at IS NULL
+  AND NOT EXISTS (
+      SELECT FROM tuned_model AS left_over
+      WHERE left_over.job_id = gone.job_id
+        AND left_over.step IS NOT DISTINCT FROM gone.step
+        AND left_over.deleted_at IS NULL
+  )
 LIMIT 100;
 
 -- name: removed_tuned_model

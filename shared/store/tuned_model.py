@@ -15,14 +15,14 @@ MOST = 10_000
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """A model whose files are still there."""
+    """A model whose files are still there, and are no other's."""
 
     name: str
     path: str
 
 
 async def publish(connection: Connection, job: str, model: Publication) -> bool:
-    """Offers a model of this job's project and base; False: it is known and stays as it is."""
+    """Offers a model of this job's project; False: it is known and stays as it is."""
     cursor = await connection.execute(
         SQL["insert_tuned_model"], {**msgspec.structs.asdict(model), "job": job}
     )
@@ -40,7 +40,7 @@ async def select(connection: Connection) -> list[TunedModel]:
 
 
 async def delete(connection: Connection, name: str, project: str) -> bool:
-    """Offers it no longer; its trainer removes the files."""
+    """Offers it no longer; its trainer removes the files that no other model has."""
     cursor = await connection.execute(SQL["delete_tuned_model"], {"name": name, "project": project})
     return await cursor.fetchone() is not None
 

@@ -33,6 +33,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_length: int | None = None
     learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
+    served_by: tuple[str, ...] = ()
+    """Models beside its own, whose engines serve the result."""
     hold: bool = False
     """It pauses once it is planned."""
 
@@ -170,6 +172,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """A model about to be offered; `step`: of the checkpoint that it is, None for the result."""
 
     name: str
+    base: str
     path: str
     bytes: int
     step: int | None = None

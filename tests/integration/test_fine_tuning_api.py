@@ -28,6 +28,16 @@ file = "tiny.gguf"
 train_weights = "tiny"
 [models.fixed]
 engine = "ollama"
+[models.card]
+engine = "vllm"
+weights = "tiny"
+python = "/usr/bin/python3"
+max_lora_rank = 8
+[models.bare]
+engine = "vllm"
+weights = "tiny"
+python = "/usr/bin/python3"
+max_lora_rank = 0
 """
 LINE = json.dumps({"messages": [{"role": "user", "content": "a"}]}) + "\n"
 
@@ -215,6 +225,12 @@ def test_what_is_refused_names_the_field(place: Place) -> None:
     refused(wire(hyperparameters={"n_epochs": 0}), 400, "hyperparameters.n_epochs")
     refused(wire(suffix="a:b"), 400, "suffix")
     refused(wire(metadata={"k": "v" * 513}), 400, "metadata")
+    refused(wire(model="bare"), 400, "model")
+    refused(wire(aihub={"rank": 16}, model="card"), 400, "aihub.rank")
+    refused(wire(aihub={"rank": 16, "served_by": ["card"]}), 400, "aihub.rank")
+    for name, status in (("fixed", 400), ("bare", 400), ("tiny", 400), ("none", 404)):
+        served = {"served_by": ["card", name]}
+        refused(wire(aihub=served), status, "aihub.served_by[1]")
 
 
 def test_models_and_aliases_come_and_go_without_a_restart(place: Place) -> None:
@@ -245,7 +261,7 @@ def test_models_and_aliases_come_and_go_without_a_restart(place: Place) -> None:
     assert place.client.send("POST", f"{path}/rollback").status == 400
     assert place.client.send("DELETE", path).status == 200
     listed = [model.id for model in place.sdk.models.list()]
-    assert listed == ["tiny", "fixed", names[0]]
+    assert listed == ["tiny", "fixed", "card", "bare", names[0]]
     refused(place.client.send("DELETE", "/models/tiny"), 403, "model")
 
 

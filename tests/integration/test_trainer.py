@@ -101,6 +101,27 @@ async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:
     await quick.until(id_, lambda _: not (quick.home / "training" / id_).exists())
 
 
+async def test_a_model_is_offered_once_for_each_that_serves_it(quick: Trainer) -> None:
+    id_ = await quick.create(served_by=("other", "third"))
+    job = await quick.until(id_, lambda job: job.finished_at is not None)
+    async with quick.pool.connection() as connection:
+        models = {m.base: m for m in await tuned_model.select(connection) if ":ckpt" not in m.name}
+    assert {base: model.name for base, model in models.items()} == {
+        base: naming.model(base, "default", "mine", id_) for base in ("tiny", "other", "third")
+    }
+    assert job.fine_tuned_model == models["tiny"].name
+    (path,) = {model.path for model in models.values()}
+    for base in ("tiny", "third"):
+        async with transaction(quick.pool) as connection:
+            assert await tuned_model.delete(connection, models[base].name, "proj_default")
+    async with quick.pool.connection() as connection:
+        assert path not in [gone.path for gone in await tuned_model.deleted(connection)]
+    assert (quick.home / path).exists()
+    async with transaction(quick.pool) as connection:
+        assert await tuned_model.delete(connection, models["other"].name, "proj_default")
+    await quick.until(id_, lambda _: not (quick.home / path).exists())
+
+
 async def test_a_job_that_breaks_unforeseen_gives_way(quick: Trainer) -> None:
     id_ = ids.new("ftjob-")
     (quick.home / "training").mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from shared.errors import EngineFailed, HubError, ModelUnavailable, UnsupportedValue
 from shared.settings import Model, Settings
+from shared.vllm import adapter_rank
 from shared.wire.event import Usage, Vectors
 from worker.engines.base import EngineLost, Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
@@ -19,7 +20,7 @@ from worker.engines.toolcalls import CallReader
 from worker.engines.torch_engine import SUBJECTS, TorchEngine
 from worker.engines.upstream import Refused
 from worker.engines.vllm_adapter import make_empty, refused
-from worker.engines.vllm_arguments import adapter_rank, weights
+from worker.engines.vllm_arguments import weights
 from worker.engines.vllm_refusal import complaint, limit_of, refusal
 from worker.engines.vllm_server import VllmServer
 from worker.engines.vllm_shape import Shaped, go_on_behind, shaped

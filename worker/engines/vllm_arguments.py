@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.settings import Model
-from shared.vllm import lora_slots
+from shared.vllm import adapter_rank, lora_slots
 from worker.engines.base import Reservation
 
-DEFAULT_RANK = 16
 STEP = 10_000
 """vLLM is told its share of a device in ten-thousandths."""
 
@@ -25,11 +24,6 @@ def utilisation(reservation: Reservation) -> float:
             f" of a device of {reservation.total} cannot be"
         )
     return max(1, reservation.granted * STEP // reservation.total) / STEP
-
-
-def adapter_rank(model: Model) -> int | None:
-    """The largest rank an adapter may have; None: the engine takes no adapters."""
-    return model.max_lora_rank or (DEFAULT_RANK if model.adapters else None)
 
 
 def weights(model: Model, models: Path) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from gateway.routes.admission import permits, visible
 from shared import ids
-from shared.catalog import Catalog
-from shared.errors import InvalidValue, ModelNotAllowed, UnsupportedParameter, UnsupportedValue
-from shared.settings import Model, Settings
+from shared.catalog import Catalog, Entry
+from shared.errors import (
+    InvalidValue,
+    ModelNotAllowed,
+    ModelNotFound,
+    UnsupportedParameter,
+    UnsupportedValue,
+)
+from shared.settings import Settings
+from shared.tuning import largest_rank, trainable
 from shared.wire.account import Account
 from shared.wire.openai.fine_tuning import (
     Auto,
@@ -39,14 +47,16 @@ def created(asked: JobCreate, account: Account, catalog: Catalog, settings: Sett
             param="integrations",
         )
     method, chosen = hyperparameters(asked)
-    check_model(asked.model, account, catalog, settings)
     extension = asked.aihub
+    base = check_model(asked.model, account, catalog, settings)
+    serving = check_serving(base, extension.served_by, account, catalog)
+    check_rank(extension.rank, (base, *serving))
     return Created(
         id=ids.new("ftjob-"),
         project=account.project,
         key=account.key,
         name=None,
-        model=catalog.find(asked.model).name,
+        model=base.name,
         method=method,
         training_file=asked.training_file,
         validation_file=asked.validation_file,
@@ -61,6 +71,7 @@ def created(asked: JobCreate, account: Account, catalog: Catalog, settings: Sett
             max_length=extension.max_length,
             learning_rate=extension.learning_rate,
             prompts=extension.prompts,
+            served_by=tuple(entry.name for entry in serving),
             hold=extension.hold,
         ),
         suffix=asked.suffix,
@@ -110,30 +121,59 @@ def hyperparameters(asked: JobCreate) -> tuple[Method, Supervised]:
     return name, (asked.method.supervised or SupervisedMethod()).hyperparameters
 
 
-def check_model(name: str, account: Account, catalog: Catalog, settings: Settings) -> None:
+def check_model(name: str, account: Account, catalog: Catalog, settings: Settings) -> Entry:
     if settings.train_python is None:
         raise UnsupportedValue(NO_TRAINER, param="model")
-    entry = visible(catalog, account, name)
-    if not permits(catalog, account, entry):
-        raise ModelNotAllowed(f"This key may not use the model {name!r}.", param="model")
-    if entry.adapter is not None:
-        raise UnsupportedValue(
-            f"{name!r} is fine-tuned already; name its base {entry.base!r}.", param="model"
-        )
+    entry = base_of(name, account, catalog, "model")
     if not trainable(entry.model):
         raise UnsupportedValue(
-            f"{name!r} cannot be fine-tuned: it is no chat model whose weights are here.",
+            f"{name!r} cannot be fine-tuned: it is no chat model whose weights are here and whose"
+            " engine takes adapters.",
             param="model",
         )
+    return entry
 
 
-def trainable(model: Model) -> bool:
-    """Whether the settings say where the weights are that an adapter is trained on."""
-    return model.kind == "chat" and (
-        model.train_weights is not None
-        or (model.engine in ("vllm", "transformers") and model.weights is not None)
-        or model.engine == "llamacpp"
-    )
+def check_serving(
+    base: Entry, names: Sequence[str], account: Account, catalog: Catalog
+) -> list[Entry]:
+    """The models that are to serve the result beside its base, each once."""
+    found: dict[str, Entry] = {}
+    for at, name in enumerate(names):
+        param = f"aihub.served_by[{at}]"
+        entry = base_of(name, account, catalog, param)
+        if largest_rank(entry.model) == 0:
+            raise UnsupportedValue(f"The engine of {name!r} takes no adapters.", param=param)
+        if entry.name in (base.name, *found):
+            raise InvalidValue(f"{name!r} serves it already.", param=param)
+        found[entry.name] = entry
+    return list(found.values())
+
+
+def check_rank(asked: int | None, serving: Sequence[Entry]) -> None:
+    for entry in serving:
+        largest = largest_rank(entry.model)
+        if asked is not None and largest is not None and asked > largest:
+            raise InvalidValue(
+                f"The engine of {entry.name!r} takes adapters up to rank {largest}; its operator"
+                " sets max_lora_rank.",
+                param="aihub.rank",
+            )
+
+
+def base_of(name: str, account: Account, catalog: Catalog, param: str) -> Entry:
+    """The model of that name, which is no adapter, and which this key may use."""
+    try:
+        entry = visible(catalog, account, name)
+    except ModelNotFound as error:
+        raise ModelNotFound(error.message, param=param) from None
+    if not permits(catalog, account, entry):
+        raise ModelNotAllowed(f"This key may not use the model {name!r}.", param=param)
+    if entry.adapter is not None:
+        raise UnsupportedValue(
+            f"{name!r} is fine-tuned already; name its base {entry.base!r}.", param=param
+        )
+    return entry
 
 
 def number(value: Auto | T) -> T | None:

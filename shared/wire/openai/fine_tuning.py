@@ -69,6 +69,8 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(max_length=32),
     ] = ()
     """Base and tuned model answer them at the end."""
+    served_by: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
+    """Other models of the same weights, whose engines serve the result, too."""
     hold: bool = False
     """It pauses once its files are validated and everything is chosen."""
 

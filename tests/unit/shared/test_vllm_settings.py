@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import SettingsError, load
+from shared.settings import Settings, SettingsError, load
+from shared.vllm import adapter_rank
 
 TABLE = """
 [models.m]
@@ -16,10 +17,10 @@ python = "/opt/vllm/bin/python"
 """
 
 
-def read(tmp_path: Path, more: str) -> None:
+def read(tmp_path: Path, more: str, before: str = "") -> Settings:
     file = tmp_path / "aihub.toml"
-    file.write_text(TABLE + more)
-    load({"AIHUB_CONFIG": str(file)})
+    file.write_text(before + TABLE + more)
+    return load({"AIHUB_CONFIG": str(file)})
 
 
 def test_a_full_table_is_taken(tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
     [
         ('kind = "embedding"', "models.m.kind: engine 'vllm' serves chat models only"),
         ("max_lora_rank = 7", "models.m.max_lora_rank: allowed: 1, 8, 16"),
+        ('max_lora_rank = 0\nadapters = {a = "a"}', "max_lora_rank: 0 takes none of its adapters"),
         ("tensor_parallel = 0", "models.m.tensor_parallel: 0 is out of range"),
         ('arguments = ["--uds=/x"]', "models.m.arguments: --uds is set by the hub"),
         ('arguments = ["--max_model_len", "9"]', "--max-model-len is set by the hub"),
@@ -45,6 +47,21 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, more: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         read(tmp_path, more)
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "rank"),
+    [
+        ("", "", None),
+        ('train_python = "python"', "", 16),
+        ('train_python = "python"', "max_lora_rank = 8", 8),
+        ('train_python = "python"', "max_lora_rank = 0", None),
+    ],
+)
+def test_adapters_are_taken_where_the_hub_makes_some(
+    tmp_path: Path, before: str, more: str, rank: int | None
+) -> None:
+    assert adapter_rank(read(tmp_path, more, before).models["m"]) == rank
 
 
 def test_both_places_are_needed(tmp_path: Path) -> None:

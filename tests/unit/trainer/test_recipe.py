@@ -89,6 +89,21 @@ def test_the_rate_follows_width_method_and_multiplier() -> None:
     assert rate(SMALL) > rate(LARGE)
     assert rate(SMALL, learning_rate_multiplier=2.0) == pytest.approx(2 * rate(SMALL))
     assert rate(SMALL, method="dpo") == pytest.approx(rate(SMALL) / 4)
+    assert rate(SMALL, method="dpo", learning_rate=0.004) == 0.004
+
+
+@pytest.mark.parametrize(
+    ("wishes", "rank"),
+    [
+        (Wishes(), 16),
+        (Wishes(largest_rank=64), 16),
+        (Wishes(largest_rank=8), 8),
+        (Wishes(largest_rank=64, rank=32), 32),
+    ],
+)
+def test_the_rank_is_one_that_its_engines_take(wishes: Wishes, rank: int) -> None:
+    made = recipe(SMALL, data(500), CPU, wishes).hyperparameters
+    assert (made.rank, made.alpha) == (rank, 2 * rank)
 
 
 @given(st.integers(1, 64), st.integers(0, 100))
