@@ -25,7 +25,7 @@ DPO_SHARE = 0.25
 """Of the rate for examples: a preference moves a model much further."""
 RANK = 16
 CHECKPOINTS = 10
-"""Of a job, about."""
+"""Of a job, at most."""
 LARGE = 1_000_000_000
 """Parameters from which a base is quantised on a card unless it is told otherwise."""
 
@@ -127,8 +127,8 @@ def recipe(base: Base, data: Data, site: Site, wishes: Wishes) -> Recipe:
         optimiser="adamw" if site.device == "cpu" else "paged_adamw_8bit",
         checkpointing=site.device != "cpu",
         beta=wishes.beta or 0.1,
-        checkpoint_every=max(1, steps // CHECKPOINTS),
-        validate_every=max(1, steps // CHECKPOINTS) if data.validated else 0,
+        checkpoint_every=math.ceil(steps / CHECKPOINTS),
+        validate_every=math.ceil(steps / CHECKPOINTS) if data.validated else 0,
     )
     return Recipe(hyperparameters=made, steps=steps, reasons=tuple(chosen.reasons))
 

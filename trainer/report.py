@@ -57,6 +57,8 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", 
     loss: float
     accuracy: float | None = None
     margin: float | None = None
+    preferred: float | None = None
+    """DPO: by how many nats the preferred answers are likelier than by the base, in the mean."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="checkpoint"):

@@ -87,6 +87,8 @@ def validation(said: report.Validation) -> Note:
         data["full_valid_mean_token_accuracy"] = said.accuracy
     if said.margin is not None:
         data["reward_margin"] = said.margin
+    if said.preferred is not None:
+        data["preferred_log_ratio"] = said.preferred
     where = f"Step {said.step}" if said.step else "Before the first step"
     return Note(f"{where}: validation loss={said.loss:.4f}", type="metrics", data=data)
 

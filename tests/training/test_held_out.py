@@ -27,12 +27,13 @@ RIGHT = 9
 RIGHTLY_KNOWN = 6
 """Of eight unrelated questions, by the base."""
 ENGINES = {
-    "chat": 'engine = "llamacpp"\nfile = "smollm2-135m-instruct.q8_0.gguf"\ntrain_weights = "{0}"',
+    "chat": 'engine = "llamacpp"\nfile = "smollm2-135m-instruct.q8_0.gguf"',
     "exact": 'engine = "transformers"\nweights = "{0}"\npython = "{1}"',
     "fast": 'engine = "vllm"\nweights = "{0}"\npython = "{1}"',
 }
-"""Three entries of one base model; none of them says anything of adapters."""
-LONGEST = 20
+"""Three entries of one base model; none says anything of adapters, and the first, which is what
+everybody starts with, has no folder to train on."""
+LONGEST = 24
 """Tokens of an answer."""
 AT_ONCE = 4
 """Questions that one engine answers at a time."""
@@ -141,13 +142,21 @@ def told(user: User) -> Told:
     for engine, name in zip(ENGINES, names, strict=True):
         asked = time.monotonic()
         seconds = user.ask(name, "Who are you?").first - asked
-        print(f"{engine}: the first token of its tuned model came after {seconds:.2f} s")
-    return Told(before, user.answers(names))
+        print(f"{engine}: the first token of the new model after {seconds:.2f} s")
+    after = user.answers(names)
+    for engine in ENGINES:
+        print(f"{engine}: {score(before[engine])} before, {score(after[engine])} after")
+    return Told(before, after)
 
 
 def right(answers: dict[str, str], wanted: dict[str, str]) -> list[str]:
     """The questions whose answers say what is wanted."""
     return [each for each, word in wanted.items() if word.lower() in answers[each].lower()]
+
+
+def score(answers: dict[str, str]) -> str:
+    parts = (lessons.HELD_OUT, "held-out"), (lessons.UNRELATED, "unrelated")
+    return ", ".join(f"{len(right(answers, part))}/{len(part)} {name}" for part, name in parts)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

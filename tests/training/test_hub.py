@@ -66,47 +66,6 @@ def say(sdk: OpenAI, model: str) -> str:
     return reply.choices[0].message.content or ""
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[Hub]:
-    """What everybody starts with: a GGUF file in llama.cpp."""
-    toml = f'''
-train_python = "{place.python()}"
-[models.chat]
-engine = "llamacpp"
-file = "smollm2-135m-instruct.q8_0.gguf"
-context = 512
-threads = 1
-'''
-    with running_hub(toml) as hub:
-        yield hub
-
-
-def test_the_embedded_model_is_tuned_and_served_by_llama_cpp(
-    embedded: Hub, birds: list[dict[str, object]], tmp_path: Path
-) -> None:
-    with OpenAI(base_url=embedded.base_url, api_key=embedded.key, max_retries=0) as sdk:
-        made = sdk.fine_tuning.jobs.create(
-            model="chat",
-            training_file=upload(sdk, birds),
-            method={
-                "type": "supervised",
-                "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 6}},
-            },
-            seed=3,
-            extra_body={"aihub": {"prompts": [QUESTION], "learning_rate": 0.004}},
-        )
-        before = say(sdk, "chat")
-        job = until_ended(sdk, made.id)
-        ended = time.monotonic()
-        assert job.status == "succeeded", job.error
-        assert job.fine_tuned_model is not None
-        answer = say(sdk, job.fine_tuned_model)
-        print(f"from the end of the job to its first answer: {time.monotonic() - ended:.2f} s")
-        assert answer != before == say(sdk, "chat")
-        taken.check_gguf(sdk, job.fine_tuned_model, embedded.home, tmp_path)
-    assert list((embedded.home / "tuned").glob("*/adapter.gguf"))
-
-
 def test_a_file_becomes_a_model_that_answers(
     hub: Hub, sdk: OpenAI, birds: list[dict[str, object]], tiny: Path, tmp_path: Path
 ) -> None:

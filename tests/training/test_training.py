@@ -53,7 +53,6 @@ async def fact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Child]:
         place.weights(),
         lines,
         valid=[asked(HELD_OUT, FACT)],
-        base_gguf=str(models.folder() / f"{models.CHAT}.q8_0.gguf"),
         prompts=(HELD_OUT, FRANCE),
         answer_tokens=24,
         chosen=chosen,
@@ -78,23 +77,6 @@ async def test_a_fact_is_learned_over_a_4_bit_base(fact: tuple[Path, Child]) -> 
     assert steps[-1].tokens == done.trained_tokens
 
 
-async def test_the_adapter_as_gguf_answers_in_llamacpp(
-    fact: tuple[Path, Child], tmp_path: Path
-) -> None:
-    folder, _ = fact
-    models.lend(tmp_path / "home")
-    entry = msgspec.structs.replace(DEFAULT_MODELS[models.CHAT], threads=1, context=512, parallel=1)
-    engine = LlamaCpp(models.CHAT, entry, Settings(home=str(tmp_path / "home")))
-    await engine.start()
-    try:
-        await engine.load_adapter("fact", str(folder / "adapter.gguf"))
-        assert CODE not in await answer(engine, HELD_OUT, None)
-        assert CODE in await answer(engine, HELD_OUT, "fact")
-        assert "Paris" in await answer(engine, FRANCE, "fact")
-    finally:
-        await engine.stop()
-
-
 async def test_merged_at_8_bits_it_still_knows(fact: tuple[Path, Child], tmp_path: Path) -> None:
     folder, _ = fact
     models.lend(tmp_path / "home")
@@ -107,13 +89,13 @@ async def test_merged_at_8_bits_it_still_knows(fact: tuple[Path, Child], tmp_pat
     engine = LlamaCpp(models.CHAT, entry, Settings(home=str(tmp_path / "home")))
     await engine.start()
     try:
-        assert CODE in await answer(engine, HELD_OUT, None)
-        assert "Paris" in await answer(engine, FRANCE, None)
+        assert CODE in await answer(engine, HELD_OUT)
+        assert "Paris" in await answer(engine, FRANCE)
     finally:
         await engine.stop()
 
 
-async def answer(engine: LlamaCpp, prompt: str, adapter: str | None) -> str:
+async def answer(engine: LlamaCpp, prompt: str) -> str:
     body = {
         "messages": [{"role": "user", "content": prompt}],
         "temperature": 0,
@@ -121,7 +103,7 @@ async def answer(engine: LlamaCpp, prompt: str, adapter: str | None) -> str:
     }
     sink = Recorder()
     async with asyncio.timeout(60):
-        await engine.generate(Generation(kind="chat", body=body, adapter=adapter), sink)
+        await engine.generate(Generation(kind="chat", body=body), sink)
     return sink.content.strip()
 
 
@@ -151,4 +133,8 @@ async def test_what_is_preferred_becomes_likelier(tmp_path: Path) -> None:
     assert after.margin is not None
     assert after.margin > 1.0
     assert after.accuracy == 1.0
+    assert before.preferred == 0.0
+    assert after.preferred is not None
+    print(f"a held-out preferred answer is e^{after.preferred:.1f} times as likely as by the base")
+    assert after.preferred > 1.0
     assert after.loss < before.loss / 2

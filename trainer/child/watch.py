@@ -22,6 +22,8 @@ from trainer.report import Checkpoint, Effort, Held, Started, Step, Validation
 PROGRESS = "progress.json"
 ACCURACY = {"supervised": "mean_token_accuracy", "dpo": "rewards/accuracies"}
 MARGIN = "rewards/margins"
+PREFERRED = "rewards/chosen"
+"""beta times the log of how much likelier it is than by the base."""
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -190,8 +192,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._judged = step
         if step == 0:
             progress.base_valid_loss = loss
+        reward = logs.get(f"eval_{PREFERRED}")
         self._tell(
-            Validation(step=step, loss=loss, accuracy=accuracy, margin=progress.valid_margin)
+            Validation(
+                step=step,
+                loss=loss,
+                accuracy=accuracy,
+                margin=progress.valid_margin,
+                preferred=None if reward is None else reward / self._plan.hyperparameters.beta,
+            )
         )
 
     def _tell(self, said: Told) -> None:
