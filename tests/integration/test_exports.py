@@ -197,13 +197,15 @@ async def test_each_format_is_what_it_says(place: Place, base: Arrays, deltas: A
     assert place.scratch() == []
 
 
-async def test_a_trainer_that_is_killed_leaves_nothing_half(place: Place) -> None:
+@pytest.mark.parametrize(("number", "starts"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)])
+async def test_a_trainer_that_ends_leaves_nothing_half(
+    place: Place, number: signal.Signals, starts: int
+) -> None:
     id_ = await place.ask("gguf", "q8_0")
     await place.until(lambda: bool(place.merging()) and bool(place.scratch()), "it merges")
     (merging,) = place.merging()
-    place.trainer.server.child.signal(signal.SIGKILL)
+    place.trainer.server.child.signal(number)
     await place.trainer.until_gone(merging)
-    (place.home / "exports" / "of-another-run").mkdir(parents=True)
     place.trainer.restart()
     ended = await place.ended(id_)
     data = await place.content(ended)
@@ -213,6 +215,8 @@ async def test_a_trainer_that_is_killed_leaves_nothing_half(place: Place) -> Non
     async with place.trainer.pool.connection() as connection:
         cursor = await connection.execute(b"SELECT count(*) AS files FROM file")
         assert await cursor.fetchone() == {"files": 1}
+        cursor = await connection.execute(b"SELECT starts FROM model_export")
+        assert await cursor.fetchone() == {"starts": starts}
 
 
 async def test_a_merge_that_is_killed_fails_and_one_that_is_deleted_ends(
