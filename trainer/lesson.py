@@ -34,3 +34,11 @@ def measured(made: Planned | None, effort: Effort | None) -> Ran | None:
         work=made.work,
         around=effort.around,
     )
+
+
+def smaller(made: Planned | None) -> Planned | None:
+    """The same job without the batch that ran and all larger ones; None: it was the smallest."""
+    if made is None:
+        return None
+    left = tuple(size for size in made.sizes if size.batch < made.plan.hyperparameters.batch)
+    return msgspec.structs.replace(made, sizes=left) if left else None

@@ -85,6 +85,16 @@ class Child:
         self._signal(signal.SIGKILL)
         await self._process.wait()
 
+    def kill_after(self, seconds: float) -> None:
+        """If it is still there then."""
+
+        def kill() -> None:
+            if self.alive:
+                logger.error("does not obey", pid=self.pid)
+                self._killing = asyncio.ensure_future(self.kill())
+
+        asyncio.get_running_loop().call_later(seconds, kill)
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)

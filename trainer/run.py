@@ -16,7 +16,7 @@ from trainer import launch, report, words
 from trainer.book import AWAY, Book, LostError
 from trainer.files import Files, InvalidDataError
 from trainer.lease import Lease, NoRoomError
-from trainer.lesson import measured
+from trainer.lesson import measured, smaller
 from trainer.lock import locked
 from trainer.plan import BROKEN, FINISHED, YIELDED, Order
 from trainer.planning import Planned, Planner, UntrainableError
@@ -61,6 +61,7 @@ class Run:
         self._barren = book.claim.starts
         self._told = 0
         self._running: Planned | None = None
+        self._smaller: Planned | None = None
         self._repeating = True
         self.id = book.claim.id
 
@@ -166,7 +167,7 @@ class Run:
             finally:
                 await child.kill()
                 self._child = None
-        return made if again else None
+        return (self._smaller or made) if again else None
 
     async def _follow(self, child: Child) -> bool:
         """Writes what it reports; whether another child is to go on at once."""
@@ -186,13 +187,23 @@ class Run:
             case report.Yielded() if status == YIELDED:
                 return await self._yielded(last)
             case report.Broken() if status == BROKEN:
-                if last.code == "out_of_memory":
-                    await self._measure(None)
-                await self._book.fail(JobError(last.code, last.message))
-                return False
+                return await self._broken(last)
         if not self._goes_on():
             return False
         return await self._died(child, status)
+
+    async def _broken(self, last: report.Broken) -> bool:
+        """Where the memory did not do, a smaller batch is tried."""
+        if last.code == "out_of_memory":
+            await self._measure(None)
+            self._smaller = smaller(self._running)
+            if self._smaller is not None:
+                batch = self._smaller.sizes[0].batch
+                text = f"It ran out of memory; the same step is computed with {batch} at once"
+                await self._book.note(Note(text, level="warn", data={"batch": batch}))
+                return True
+        await self._book.fail(JobError(last.code, last.message))
+        return False
 
     async def _measure(self, effort: report.Effort | None) -> None:
         if (ran := measured(self._running, effort)) is not None:
@@ -273,25 +284,13 @@ class Run:
         if self._stopping:
             self._order("stop")
         elif self._wanted == "paused":
-            self._order("pause")
-            self._end_within(PAUSE_WITHIN)
+            self._order("pause", PAUSE_WITHIN)
         elif self._wanted == "cancelled":
-            self._order("cancel")
-            self._end_within(CANCEL_WITHIN)
+            self._order("cancel", CANCEL_WITHIN)
 
-    def _order(self, order: Order) -> None:
+    def _order(self, order: Order, within: float | None = None) -> None:
+        """`within`: seconds until it is killed; its newest checkpoint stays."""
         if self._child is not None:
             self._child.order(order)
-
-    def _end_within(self, seconds: float) -> None:
-        """A child that does not obey is killed; its newest checkpoint stays."""
-        child = self._child
-        if child is None:
-            return
-
-        def kill() -> None:
-            if child.alive:
-                logger.error("does not obey", job=self.id, pid=child.pid)
-                self._killing = asyncio.ensure_future(child.kill())
-
-        asyncio.get_running_loop().call_later(seconds, kill)
+            if within is not None:
+                self._child.kill_after(within)

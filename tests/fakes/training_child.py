@@ -3,7 +3,7 @@ nothing. `python training_child.py SECONDS BEHAVIOUR … train FOLDER PARENT`, w
 the real one's interpreter is given.
 
 A step takes SECONDS. BEHAVIOUR: well; refused, with a model that is worse than its base; dies, at
-once; pores, for ever over the files.
+once; pores, for ever over the files; starves, with more than two examples at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,19 @@ from shared.lifeline import die_with_parent
 from trainer import manifest
 from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
-from trainer.plan import FINISHED, YIELDED, Hyperparameters, Plan
-from trainer.report import Checkpoint, Done, Effort, Held, Metrics, Phase, Started, Step, Yielded
+from trainer.plan import BROKEN, FINISHED, YIELDED, Hyperparameters, Plan
+from trainer.report import (
+    Broken,
+    Checkpoint,
+    Done,
+    Effort,
+    Held,
+    Metrics,
+    Phase,
+    Started,
+    Step,
+    Yielded,
+)
 from trainer.speed import Gauge, Pace
 from trainer.survey import Question, Survey
 
@@ -44,6 +55,9 @@ class Child:
         if self.behaviour == "dies":
             print("no such thing as luck", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == "starves" and self.plan.hyperparameters.batch > 2:
+            self.wire.say(Broken(code="out_of_memory", message="There is no more."))
+            return BROKEN
         newest = manifest.newest(self.folder)
         step = 0 if newest is None else newest[1].step
         began = None if newest is None else newest[0].name

@@ -15,7 +15,7 @@ import pytest
 
 from shared import ids
 from shared.db import transaction
-from shared.store import fine_tuning, tuned_model
+from shared.store import fine_tuning, training_run, tuned_model
 from shared.wire.openai.fine_tuning import AliasPut
 from tests.fakes.training_child import PEAK, STEPS
 from tests.trainers import Trainer, running_trainer
@@ -87,6 +87,24 @@ async def test_what_a_job_took_is_what_the_next_one_is_estimated_by(quick: Train
     assert after.time is not None
     assert (after.time.basis, after.time.tokens_per_second) == ("measured", 10 * STEPS / 2)
     assert after.time.seconds == 3 + 300 * after.plan.hyperparameters.epochs / (10 * STEPS / 2)
+
+
+async def test_out_of_memory_a_job_goes_on_with_a_smaller_batch(
+    home: Path, database_url: str, valkey_url: str
+) -> None:
+    async with running_trainer(home, database_url, valkey_url, 0.01, "starves") as trainer:
+        id_ = await trainer.create(batch=4)
+        job = await trainer.until(id_, lambda job: job.finished_at is not None)
+        told = [event.data["batch"] for event in await trainer.events(id_) if "batch" in event.data]
+        plan = msgspec.convert(job.plan, Planned)
+        assert plan.setup is not None
+        async with trainer.pool.connection() as connection:
+            runs = await training_run.select(connection, plan.setup.device)
+    assert (job.status, told) == ("succeeded", [2])
+    assert {(run.batch, run.short, run.peak) for run in runs} == {
+        (4, True, plan.sizes[0].bytes),
+        (2, False, PEAK),
+    }
 
 
 async def test_a_deleted_model_frees_its_bytes(quick: Trainer) -> None:

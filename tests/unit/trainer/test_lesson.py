@@ -8,7 +8,7 @@ from typing import Literal
 from tests.unit.trainer.test_correction import CHOSEN, GIB, SETUP
 from trainer.estimate import Estimate
 from trainer.forecast import Size
-from trainer.lesson import measured
+from trainer.lesson import measured, smaller
 from trainer.plan import Plan
 from trainer.planning import Planned
 from trainer.report import Effort
@@ -67,3 +67,12 @@ def test_out_of_memory_tells_what_was_too_little() -> None:
     found = measured(smaller, None)
     assert found is not None
     assert (found.batch, found.peak, found.short, found.tokens_per_second) == (2, 2 * GIB, True, 0)
+
+
+def test_after_it_the_next_smaller_batch_is_tried() -> None:
+    made = planned()
+    less = smaller(made)
+    assert less is not None
+    assert less.sizes == made.sizes[1:]
+    assert smaller(less.shrunk(less.sizes[0])) is None
+    assert smaller(None) is None
