@@ -3,8 +3,8 @@
     make gpu-check GPU="--python /opt/vllm/bin/python --weights FOLDER_OR_ID --weights FOLDER_OR_ID"
 
 Loads both, lets each sleep, wakes it, stops it and starts it again, and prints the estimate beside
-what NVML shows. `--train FOLDER` adds a short QLoRA run. Exit status 3: no NVIDIA card here; 4:
-that interpreter has no vLLM.
+what NVML shows. `--train FOLDER` adds a short QLoRA run, whose adapter is then served. Exit status
+3: no NVIDIA card here; 4: that interpreter has no vLLM.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from shared.estimate import Estimate, estimate
 from shared.load import load_of, weights_path
 from shared.settings import Model, Settings
 from shared.weights import read
-from shared.wire.event import Usage
 from tests.bench import gpu_training
 from tests.bench.figures import table
+from tests.bench.gpu_first import first_token
 from worker.cuda import CudaDevice, open_cuda
 from worker.device import DeviceFault
-from worker.engines.base import Generation, Pausable, Reservation
+from worker.engines.base import Reservation
 from worker.engines.vllm import Vllm
 from worker.gpu import count
 from worker.ledger import Granted, Ledger
@@ -40,30 +40,7 @@ NO_CARD = 3
 NO_VLLM = 4
 MIB = 1 << 20
 RELEASE = 30.0
-QUESTION = {"messages": [{"role": "user", "content": "Count to ten."}], "max_tokens": 16}
 VERSION = "import importlib.metadata as m; print(m.version('vllm'))"
-
-
-class First:
-    """A sink that remembers when the first piece came."""
-
-    def __init__(self) -> None:
-        self.at: float | None = None
-
-    def attach(self, source: Pausable) -> None:
-        return
-
-    def text(self, text: str) -> None:
-        self.at = self.at or time.monotonic()
-
-    def delta(self, raw: str | None, delta: bytes, logprobs: bytes) -> None:
-        self.at = self.at or time.monotonic()
-
-    def count(self, usage: Usage) -> None:
-        return
-
-    def finish(self, reason: str) -> None:
-        self.at = self.at or time.monotonic()
 
 
 class Row(msgspec.Struct):
@@ -95,13 +72,6 @@ async def timed(work: Awaitable[object]) -> float:
     begun = time.monotonic()
     await work
     return time.monotonic() - begun
-
-
-async def first_token(engine: Vllm) -> float:
-    sink, begun = First(), time.monotonic()
-    await engine.generate(Generation(kind="chat", body=dict(QUESTION)), sink)
-    assert sink.at is not None
-    return sink.at - begun
 
 
 class Check:
@@ -290,7 +260,8 @@ async def measure(options: argparse.Namespace, version: str) -> int:
         print(report(card, version, rows))
         if options.train is not None:
             python = options.train_python or options.python
-            print(await gpu_training.measure(card, python, options.train))
+            subject = gpu_training.Subject(options.train, python, options.python)
+            print(await gpu_training.measure(card, subject))
     finally:
         card.close()
     return 0

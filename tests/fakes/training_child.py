@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from shared.lifeline import die_with_parent
+from tests.fakes.nvml import vram
 from trainer import manifest
 from trainer.child.wire import Wire
 from trainer.estimate import DryRun, Peak, Peaks
@@ -52,6 +53,8 @@ class Child:
 
     def run(self) -> int:
         self.wire.say(Phase("importing"))
+        if self.plan.device == "cuda" and "FAKE_NVML" in os.environ:
+            vram.hold(PEAK)
         if self.behaviour == "dies":
             print("no such thing as luck", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -111,7 +114,7 @@ class Child:
         return where.name
 
     def adapter(self, where: Path) -> None:
-        (where / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+        (where / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 16}))
         (where / "adapter_model.safetensors").write_bytes(b"weights of " + self.plan.job.encode())
 
     def finish(self) -> int:

@@ -126,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
             self.tell({"choices": []})
         elif path == "/v1/chat/completions":
             self.stream()
+        elif path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+            self.tell({})
         else:
             self.tell({}, 404)
 

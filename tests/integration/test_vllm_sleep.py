@@ -18,7 +18,9 @@ from shared.settings import Model, Settings
 from tests.bench import gpu_check
 from tests.fakes import vllm_server
 from tests.fakes.nvml.card import FakeNvml
+from tests.fakes.training_child import PEAK, STEPS
 from tests.hub import command_line
+from tests.trainers import stand_in
 from tests.unit.shared.weights.configs import MODELS
 from tests.unit.worker.engines.recorder import Recorder
 from worker.engines.base import EngineLost, Generation, Reservation
@@ -26,6 +28,7 @@ from worker.engines.registry import build
 from worker.engines.vllm import Vllm
 
 GIB = 1 << 30
+CARD = "NVIDIA Fake 16"
 NO_DRIVER = 9
 """NVML's code for it."""
 PUBLISHED = "Qwen2.5-0.5B"
@@ -121,6 +124,21 @@ def test_the_check_of_a_card(nvml: FakeNvml, weights: Path, tmp_path: Path) -> N
     assert len(rows) == 2
     assert "| b:weights" in done.stdout
     assert f"{vllm_server.CONTEXT >> 20:,}" in rows[0]
+
+
+def test_the_check_of_a_card_trains_and_serves(
+    nvml: FakeNvml, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "trainer").mkdir()
+    flags = ("--python", vllm_server.install(tmp_path), "--context", "1024")
+    trainer = ("--train", str(weights), "--train-python", str(stand_in(tmp_path / "trainer", 0.02)))
+    done = check(nvml, *flags, "--weights", str(weights), *trainer)
+    assert done.returncode == 0, done.stderr
+    _, _, told = done.stdout.partition(f"QLoRA, batch 4 x 1024 tokens, on {CARD}")
+    (row,) = [line.split() for line in told.splitlines() if line.startswith("| weights")]
+    cells = [cell for cell in row if cell != "|"]
+    assert cells[2] == str(PEAK >> 20), "what NVML showed of the child"
+    assert cells[5] == str(10 * STEPS // 2), "tokens a second"
 
 
 def test_why_a_card_cannot_be_checked(nvml: FakeNvml, weights: Path) -> None:

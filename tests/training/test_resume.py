@@ -21,8 +21,8 @@ from trainer import manifest
 from trainer.naming import short
 
 pytestmark = pytest.mark.timeout(900)
-WITHIN = 300.0
-EPOCHS, BATCH, STEPS = 20, 4, 60
+WITHIN = 600.0
+EPOCHS, BATCH, STEPS = 5, 2, 30
 CHILD, TRAINER, REDIS, POSTGRES = "bootstrap.py train", "trainer.main", "valkey-server", "postgres"
 CURVE = ("train_loss", "learning_rate", "grad_norm", "tokens", "valid_loss")
 WEIGHTS = "adapter_model.safetensors"
@@ -45,8 +45,7 @@ threads = 1
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, object]]:
-    """Long enough for steps that can be told apart from outside."""
-    return [asked(f"Tell of box {each}.", f"Box {each} holds eggs. " * 20) for each in range(12)]
+    return [asked(f"Tell of box {each}.", f"Box {each} holds eggs. ") for each in range(12)]
 
 
 class Left(NamedTuple):
@@ -60,10 +59,10 @@ class Left(NamedTuple):
 
 
 class Job:
-    def __init__(self, hub: Hub, lines: list[dict[str, object]], batch: int = BATCH) -> None:
+    def __init__(self, hub: Hub, lines: list[dict[str, object]], epochs: int, batch: int) -> None:
         self.hub = hub
         self.sdk = OpenAI(base_url=hub.base_url, api_key=hub.key, max_retries=0)
-        chosen = {"n_epochs": EPOCHS, "batch_size": batch}
+        chosen = {"n_epochs": epochs, "batch_size": batch}
         self.id = self.sdk.fine_tuning.jobs.create(
             model="tiny",
             training_file=self.upload(lines),
@@ -89,8 +88,8 @@ class Job:
                 if reached(job):
                     return job
                 assert job.status != "failed", job.error
-            assert time.monotonic() < deadline, self.hub.log.read_text()[-3000:]
-            time.sleep(0.01)
+            assert time.monotonic() < deadline, [event.message for event in self.events()][-20:]
+            time.sleep(0.05)
 
     def step(self, number: int) -> None:
         self.until(lambda job: job.aihub["step"] >= number)
@@ -148,21 +147,21 @@ def pause(hub: Hub, job: Job) -> None:
 def test_whatever_happens_to_a_job_its_model_is_the_same(
     hub: Hub, lines: list[dict[str, object]]
 ) -> None:
-    unbroken = Job(hub, lines)
+    unbroken = Job(hub, lines, EPOCHS, BATCH)
     expected = unbroken.left()
     steps = [row[0] for row in expected.curve if row[1] is not None]
     assert steps == list(range(1, STEPS + 1))
     assert unbroken.begun() == [""]
-    job = Job(hub, lines)
-    job.step(10)
+    job = Job(hub, lines, EPOCHS, BATCH)
+    job.step(5)
     kill(hub, CHILD)
-    job.step(20)
+    job.step(10)
     kill_unwritten(hub, job)
-    job.step(30)
+    job.step(15)
     pause(hub, job)
-    job.step(40)
+    job.step(20)
     kill(hub, REDIS)
-    job.step(50)
+    job.step(25)
     kill(hub, POSTGRES)
     assert job.left() == expected
     first, *later = job.begun()
@@ -170,7 +169,7 @@ def test_whatever_happens_to_a_job_its_model_is_the_same(
 
 
 def test_cancelled_within_two_steps(hub: Hub, lines: list[dict[str, object]]) -> None:
-    job = Job(hub, lines, batch=len(lines))
+    job = Job(hub, lines, 20, len(lines))
     job.step(1)
     cancelled: Any = job.sdk.fine_tuning.jobs.cancel(job.id)
     assert cancelled.status == "cancelled"
