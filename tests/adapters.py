@@ -65,3 +65,8 @@ def save(
     (folder / "adapter_config.json").write_text(json.dumps(config(**changes)))
     save_file(matrices(seed) if tensors is None else tensors, folder / "adapter_model.safetensors")
     return folder
+
+
+def strong(folder: Path, seed: int) -> Path:
+    """One that changes what is said from the first words on."""
+    return save(folder, seed, matrices(seed, strength=0.5))

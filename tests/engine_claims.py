@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
+import pytest
+
+from shared.errors import InvalidValue, ModelUnavailable
 from shared.wire.event import Usage
+from tests import adapters
 from tests.asking import FORM, TELL, TOOLS, WEATHER, Generator, Watched, ask, generation
 
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
@@ -157,3 +162,51 @@ class Counts:
         assert rest.counts[0].completion > 4
         assert rest.counts[-1].completion == counted.completion == 12
         assert {told.prompt for told in rest.counts} == {usage.prompt}
+
+
+class Adaptable(Generator, Protocol):
+    """One that takes adapters while it runs."""
+
+    async def load_adapter(self, name: str, path: str) -> None: ...
+
+    async def unload_adapter(self, name: str) -> None: ...
+
+
+class Adapts:
+    async def test_adapters_come_and_go(self, base: Adaptable, tmp_path: Path) -> None:
+        one, two = (str(adapters.strong(tmp_path / str(seed), seed)) for seed in (1, 2))
+        plain, _ = await ask(base, max_tokens=10)
+        with pytest.raises(ModelUnavailable):
+            await ask(base, adapter="mine-1", max_tokens=10)
+        running = Watched()
+        task = asyncio.create_task(base.generate(generation(max_tokens=60), running))
+        await running.begun.wait()
+        await base.load_adapter("mine-1", one)
+        await base.load_adapter("mine-1", one)
+        first, usage = await ask(base, adapter="mine-1", max_tokens=10)
+        await base.load_adapter("mine.2", two)
+        second, _ = await ask(base, adapter="mine.2", max_tokens=10)
+        assert len({plain.content, first.content, second.content}) == 3
+        assert usage.prompt > 20
+        await task
+        assert running.content.startswith(plain.content)
+        mixed = await asyncio.gather(
+            *(ask(base, adapter=name, max_tokens=10) for name in (None, "mine-1", "mine.2", None))
+        )
+        lone = [plain.content, first.content, second.content, plain.content]
+        assert [sink.content for sink, _ in mixed] == lone
+        with pytest.raises(InvalidValue, match="another version"):
+            await base.load_adapter("mine-1", two)
+        await base.unload_adapter("mine-1")
+        await base.unload_adapter("mine-1")
+        with pytest.raises(ModelUnavailable):
+            await ask(base, adapter="mine-1", max_tokens=10)
+        again, _ = await ask(base, adapter="mine.2", max_tokens=10)
+        assert again.content == second.content
+        await base.load_adapter("mine-1", one)
+        back, _ = await ask(base, adapter="mine-1", max_tokens=10)
+        assert back.content == first.content
+        for name in ("mine-1", "mine.2"):
+            await base.unload_adapter(name)
+        after, _ = await ask(base, max_tokens=10)
+        assert after.content == plain.content

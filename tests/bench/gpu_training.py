@@ -23,11 +23,11 @@ from shared.settings import Model, Settings
 from shared.weights import read
 from tests.bench.figures import table
 from tests.bench.gpu_first import first_token
-from tests.training.job import asked, planned
+from tests.training.job import CARD, asked, planned
 from trainer import launch
 from trainer.estimate import DryRun, Peaks
 from trainer.estimate import estimate as training
-from trainer.plan import FINISHED, Hyperparameters
+from trainer.plan import FINISHED
 from trainer.report import Done, Step, decode
 from worker.cuda import CudaDevice
 from worker.engines.base import Reservation
@@ -36,21 +36,7 @@ from worker.engines.vllm import Vllm
 MIB = 1 << 20
 EVERY = 0.1
 """Seconds between two looks at the card."""
-CHOSEN = Hyperparameters(
-    epochs=1,
-    batch=4,
-    accumulation=1,
-    learning_rate=1e-4,
-    rank=16,
-    alpha=32,
-    max_length=1024,
-    seed=0,
-    quantise="nf4",
-    dtype="bfloat16",
-    optimiser="paged_adamw_8bit",
-    checkpointing=True,
-    checkpoint_every=100,
-)
+CHOSEN = msgspec.structs.replace(CARD, batch=4, max_length=1024)
 EXAMPLES = 48
 
 

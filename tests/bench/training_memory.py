@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 
 from tests.bench.figures import table
-from tests.training.job import asked, planned, run
+from tests.training.job import CARD, asked, planned, run
 from tests.unit.shared.weights.configs import MODELS
 from tests.vllm import place
 from trainer import estimate, launch
@@ -32,22 +32,6 @@ from trainer.report import Done, Step
 GIB = 1 << 30
 LENGTHS = (512, 2048, 4096)
 KINDS: tuple[tuple[str, Quantisation], ...] = (("QLoRA", "nf4"), ("LoRA", "none"))
-CARD = Hyperparameters(
-    epochs=1,
-    batch=1,
-    accumulation=1,
-    learning_rate=1e-4,
-    rank=16,
-    alpha=32,
-    max_length=512,
-    seed=0,
-    quantise="nf4",
-    dtype="bfloat16",
-    optimiser="paged_adamw_8bit",
-    checkpointing=True,
-    checkpoint_every=1,
-)
-"""Batch 1, rank 16 on every linear layer, as the recipe has it on a card with bfloat16."""
 LONG, SHORT = 128, 64
 
 

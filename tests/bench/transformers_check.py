@@ -15,8 +15,9 @@ from shared.settings import Model, Settings
 from shared.weights import read
 from tests.asking import ask
 from tests.server import temporary_home
-from tests.transformers.conftest import CONTEXT, engine
+from tests.transformers.conftest import engine
 from tests.vllm import place
+from tests.vllm.made import CONTEXT
 from worker.memory import held
 
 TOKENS = 64

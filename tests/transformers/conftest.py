@@ -8,33 +8,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from shared.settings import Model, Settings
 from tests.server import temporary_home
-from tests.vllm import place
-from worker.engines.base import Reservation
-from worker.engines.registry import build
+from tests.vllm.made import made
 from worker.engines.transformers import Transformers
 
-CONTEXT = 1024
-MIB = 1 << 20
+DEFAULTS = {"engine": "transformers", "threads": 2}
 
 
 def engine(home: Path, **changes: object) -> Transformers:
-    """Not started. The reservation is of a machine of 8 GiB."""
-    model = Model(
-        **{
-            "engine": "transformers",
-            "weights": str(place.weights()),
-            "python": place.python(),
-            "context": CONTEXT,
-            "threads": 2,
-            **changes,
-        }  # type: ignore[arg-type]
-    )
-    given = Reservation(total=8192 * MIB, granted=2048 * MIB, kv=256 * MIB)
-    made = build("base", model, Settings(home=str(home)), given)
-    assert isinstance(made, Transformers)
-    return made
+    """Not started."""
+    return made(Transformers, home, 2048, **{**DEFAULTS, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +28,7 @@ def home() -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def base(home: Path) -> AsyncIterator[Transformers]:
-    made = engine(home)
-    await made.start()
-    yield made
-    await made.stop()
+    started = engine(home)
+    await started.start()
+    yield started
+    await started.stop()

@@ -22,8 +22,9 @@ from tests import adapters
 from tests.asking import Watched, ask, generation
 from tests.hub import running_hub
 from tests.transformers import place as folders
-from tests.transformers.conftest import CONTEXT, engine
+from tests.transformers.conftest import engine
 from tests.vllm import place
+from tests.vllm.made import CONTEXT
 from worker.engines.base import EngineLost
 from worker.engines.group import members
 

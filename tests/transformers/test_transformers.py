@@ -16,7 +16,7 @@ from shared.errors import (
 )
 from tests.asking import Watched, ask, generation
 from tests.engine_claims import Answers, Counts, GoesOn
-from tests.transformers.conftest import CONTEXT
+from tests.vllm.made import CONTEXT
 from worker.engines.transformers import Transformers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -32,10 +32,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def settings(folder: Path) -> str:
-    paths = {
-        name: adapters.save(folder / name, seed, adapters.matrices(seed, strength=0.5))
-        for seed, name in enumerate(NAMES, 1)
-    }
+    paths = {name: adapters.strong(folder / name, seed) for seed, name in enumerate(NAMES, 1)}
     return (
         f'[models.base]\nengine = "vllm"\nweights = "{place.weights()}"\n'
         f'python = "{place.python()}"\ncontext = 1024\nparallel = 4\nthreads = 2\n'

@@ -16,13 +16,13 @@ from shared.errors import (
     EngineFailed,
     HubError,
     InvalidValue,
-    ModelUnavailable,
     UnsupportedValue,
 )
 from tests import adapters
 from tests.asking import FORM, WEATHER, Watched, ask, generation
-from tests.engine_claims import Answers, Counts, GoesOn
-from tests.vllm.conftest import CONTEXT, engine
+from tests.engine_claims import Adapts, Answers, Counts, GoesOn
+from tests.vllm.conftest import engine
+from tests.vllm.made import CONTEXT
 from worker.engines.base import EngineLost
 from worker.engines.group import members
 from worker.engines.vllm import Vllm
@@ -91,41 +91,8 @@ async def test_refusals(vllm: Vllm, body: Any, error: type[HubError], param: str
     assert vllm.alive
 
 
-def strong(folder: Path, seed: int) -> Path:
-    """An adapter that changes what is said from the first words on."""
-    return adapters.save(folder, seed, adapters.matrices(seed, strength=0.5))
-
-
-async def test_adapters_come_and_go(vllm: Vllm, tmp_path: Path) -> None:
-    one, two = (str(strong(tmp_path / str(seed), seed)) for seed in (1, 2))
-    plain, _ = await ask(vllm, max_tokens=10)
-    with pytest.raises(ModelUnavailable):
-        await ask(vllm, adapter="mine-1", max_tokens=10)
-    running = Watched()
-    task = asyncio.create_task(vllm.generate(generation(max_tokens=60), running))
-    await running.begun.wait()
-    await vllm.load_adapter("mine-1", one)
-    await vllm.load_adapter("mine-1", one)
-    first, usage = await ask(vllm, adapter="mine-1", max_tokens=10)
-    await vllm.load_adapter("mine-2", two)
-    second, _ = await ask(vllm, adapter="mine-2", max_tokens=10)
-    assert len({plain.content, first.content, second.content}) == 3
-    assert usage.prompt > 20
-    await task
-    assert running.content.startswith(plain.content)
-    with pytest.raises(InvalidValue, match="another version"):
-        await vllm.load_adapter("mine-1", two)
-    await vllm.unload_adapter("mine-1")
-    await vllm.unload_adapter("mine-1")
-    with pytest.raises(ModelUnavailable):
-        await ask(vllm, adapter="mine-1", max_tokens=10)
-    again, _ = await ask(vllm, adapter="mine-2", max_tokens=10)
-    assert again.content == second.content
-    await vllm.load_adapter("mine-1", one)
-    back, _ = await ask(vllm, adapter="mine-1", max_tokens=10)
-    assert back.content == first.content
-    after, _ = await ask(vllm, max_tokens=10)
-    assert after.content == plain.content
+class TestAdapts(Adapts):
+    pass
 
 
 async def test_adapters_that_do_not_fit(vllm: Vllm, tmp_path: Path) -> None:

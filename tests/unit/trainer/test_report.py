@@ -7,22 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trainer.plan import Hyperparameters, Plan
+from tests.training.job import CHOSEN
+from trainer.plan import Plan
 from trainer.report import Broken, Done, Metrics, Report, Step, Yielded, decode
 
-CHOSEN = Hyperparameters(
-    epochs=3,
-    batch=4,
-    accumulation=1,
-    learning_rate=2e-4,
-    rank=16,
-    alpha=32,
-    max_length=512,
-    seed=1,
-    quantise="nf4",
-    dtype="float32",
-    checkpoint_every=10,
-)
 PLAN = Plan(
     job="ftjob-1",
     base="/models/base",
