@@ -28,7 +28,7 @@ FOLDER = "exports"
 LOOK = 2.0
 """Seconds between two looks for exports that nobody called for."""
 RENEW_SECONDS = 4.0
-REST = 2.0
+REST = 10.0
 """Seconds after an attempt that failed for a reason that passes."""
 MOST_STARTS = 5
 LET_GO_WITHIN = 2.0
