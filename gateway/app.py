@@ -94,10 +94,10 @@ class Gateway:
         )
 
     def routes(self, front: Front) -> list[ASGIRouteHandler]:
-        admission = Admission(self._catalog, self.dispatch.states, self.tuned.know)
-        memory = Memory(self.responses, self.semantic, self.dispatch.files)
+        admission = Admission(self._catalog, self.dispatch.sightings.states, self.tuned.know)
+        memory = Memory(self.responses, self.semantic, self.dispatch.sightings.files)
         generation = Generation(self._settings, admission, self.dispatch, self.counts, memory)
-        health = HealthRoutes(self._missing, self.dispatch.failed, self.counts)
+        health = HealthRoutes(self._missing, self.dispatch.sightings.failed, self.counts)
         caches = Caches(self.responses, self._catalog)
         reading = BudgetReading(self.dispatch.spending, SystemClock())
         desk = Desk(self._database, partial(announce, self.sessions.client))
@@ -106,22 +106,12 @@ class Gateway:
         post, get = ("POST",), ("GET",)
         route = front.route
         return [
-            *(
-                route(
-                    name,
-                    under(path),
-                    post,
-                    handle(generation),
-                    needs="inference",
-                    metered=path.removeprefix("/"),
-                )
-                for name, path, handle in GENERATING
-            ),
+            *generating(front, generation),
             route(
                 "models",
                 under("/models"),
                 (*get, "DELETE"),
-                ModelRoute(self._catalog, self.dispatch.workers, tuning.delete_model),
+                ModelRoute(self._catalog, self.dispatch.sightings.workers, tuning.delete_model),
                 needs="training",
                 reads="inference",
                 is_mount=True,
@@ -221,6 +211,21 @@ class Gateway:
         if self._pool is None:
             raise psycopg.OperationalError("no connection yet")
         return self._pool
+
+
+def generating(front: Front, generation: Generation) -> list[ASGIRouteHandler]:
+    """The routes that ask a model."""
+    return [
+        front.route(
+            name,
+            under(path),
+            ("POST",),
+            handle(generation),
+            needs="inference",
+            metered=path.removeprefix("/"),
+        )
+        for name, path, handle in GENERATING
+    ]
 
 
 def under(path: str) -> list[str]:

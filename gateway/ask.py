@@ -32,6 +32,10 @@ class Form(ABC):
     def whole(self, answer: Answer | Vectors, created: int) -> bytes:
         """The reply in one piece."""
 
+
+class StreamForm(Form):
+    """How one is written that may be asked for as a stream."""
+
     @abstractmethod
     def chunks(self, created: int) -> Chunks:
         """The reply as a stream."""

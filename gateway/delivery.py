@@ -66,15 +66,14 @@ async def stream(
     comment, so that what fails before is a plain HTTP error; what fails later is an error event.
     """
     loop = asyncio.get_running_loop()
-    now = loop.time()
-    end, due, silent = limit.end, now + FIRST_COMMENT, now + KEEP_ALIVE
+    silence = Silence(loop.time())
     count = 0
     begun = False
     while chunks.usage is None and chunks.failed is None:
-        items = await reply.items(max(0.0, min(due, end) - loop.time()))
+        items = await reply.items(max(0.0, min(silence.due, limit.end) - loop.time()))
         count += len(items)
         data = chunks.render(items)
-        if not items and loop.time() >= end:
+        if not items and loop.time() >= limit.end:
             chunks.failed = too_slow(limit).failed()
         if chunks.failed is not None:
             if not exchange.status:
@@ -83,17 +82,8 @@ async def stream(
                 break
             data += failure(chunks.failed)
         elif not data:
-            now = loop.time()
-            if now < due:
-                continue
-            data = comment(
-                reply.waiting,
-                opened=bool(exchange.status),
-                silent=now >= silent,
-                discreet=bool(exchange.account.models),
-            )
+            data = silence.comment(exchange, reply.waiting, loop.time())
             if not data:
-                due = now
                 continue
         elif not begun:
             begun = True
@@ -105,10 +95,35 @@ async def stream(
         if ended is not None and chunks.usage is not None:
             await ended()
         await exchange.write(data, last=over)
-        now = loop.time()
-        silent = now + KEEP_ALIVE
-        due = silent if reply.waiting is None else now + NEXT_COMMENT
+        silence.broken(reply.waiting, loop.time())
     return count
+
+
+class Silence:
+    """When a stream without content is to say something; times are the event loop's."""
+
+    def __init__(self, now: float) -> None:
+        self.due = now + FIRST_COMMENT
+        self._ends = now + KEEP_ALIVE
+
+    def comment(self, exchange: Exchange, waiting: Waiting | None, now: float) -> bytes:
+        """What it says now; empty: nothing yet."""
+        if now < self.due:
+            return b""
+        data = comment(
+            waiting,
+            opened=bool(exchange.status),
+            silent=now >= self._ends,
+            discreet=bool(exchange.account.models),
+        )
+        if not data:
+            self.due = now
+        return data
+
+    def broken(self, waiting: Waiting | None, now: float) -> None:
+        """Something was sent."""
+        self._ends = now + KEEP_ALIVE
+        self.due = self._ends if waiting is None else now + NEXT_COMMENT
 
 
 def comment(

@@ -39,9 +39,9 @@ def not_allowed(method: str, allowed: str) -> MethodNotAllowed:
     return MethodNotAllowed(f"{method} is not allowed here; allowed are {allowed}.")
 
 
-def permit(principal: Principal, scope: account.Scope) -> None:
-    """Raises PermissionDenied for a key without that scope."""
-    if not principal.may(scope):
+def permit(principal: Principal, scope: account.Scope | None) -> None:
+    """Raises PermissionDenied for a key without that scope; None: any key does."""
+    if scope is not None and not principal.may(scope):
         raise PermissionDenied(f"This key may not do that: it lacks the scope {scope!r}.")
 
 
@@ -91,9 +91,7 @@ class Front:
         `quiet` requests are logged for debugging only.
         """
         if needs is None and not public and not known:
-            raise ValueError(
-                f"route {name} says neither which scope it needs nor that it is public"
-            )
+            raise ValueError(f"route {name} says neither its scope nor that it is public")
         allowed = {*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())}
 
         @asgi(paths, is_mount=is_mount, copy_scope=False)
@@ -104,10 +102,8 @@ class Front:
                 if exchange.method not in methods and await self._other_method(exchange, allowed):
                     return
                 if not public:
-                    exchange.principal = await self.identify(exchange)
-                if needs is not None and exchange.principal is not None:
-                    reading = exchange.method in ("GET", "HEAD")
-                    permit(exchange.principal, (reads or needs) if reading else needs)
+                    exchange.principal = who = await self.identify(exchange)
+                    permit(who, reads if exchange.method in ("GET", "HEAD") and reads else needs)
                 await handle(exchange)
             except ClientClosed as left:
                 exchange.status, exchange.use.code = left.status, left.code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import hiredis
@@ -11,7 +12,7 @@ from gateway.exchange import Header
 from gateway.prices import Prices
 from gateway.spending import Spending
 from gateway.worst import BOUNDED, Worst
-from shared import holds
+from shared import holds, log
 from shared.catalog import Entry
 from shared.clock import Clock
 from shared.errors import QueueUnavailable, Unavailable
@@ -26,11 +27,17 @@ TRIES = 5
 NEVER = (b"x-should-retry", b"false")
 """OpenAI's clients ask once more otherwise."""
 
+logger = log.get("reservations")
+
+Terms = tuple[Price | None, bytes, int]
+"""What a Task says of its price, its hold and its `most` tokens."""
+FREE: Terms = (None, b"", 0)
+
 
 class Reservation:
     """What one request holds, and how its caller's limits stand once that was asked for."""
 
-    __slots__ = ("account", "hold", "hopeless", "most", "packed", "price", "standings")
+    __slots__ = ("account", "hold", "hopeless", "price", "standings", "terms")
 
     def __init__(
         self, account: Account, price: Price | None, hold: Hold | None, most: int = 0
@@ -38,9 +45,7 @@ class Reservation:
         self.account = account
         self.price = price
         self.hold = hold
-        self.packed = b"" if hold is None else encode(hold)
-        self.most = 0 if hold is None else most
-        """Tokens after which each answer is to be cut; 0: its engine stops by itself."""
+        self.terms: Terms = (price, b"", 0) if hold is None else (price, encode(hold), most)
         self.standings: list[Standing] = []
         self.hopeless = False
         """It was refused and would be again."""
@@ -124,6 +129,18 @@ class Reservations:
             told += limits.headers(standings)
             raise limits.rate_limited(holds.obstacle(account, standings, obstacle[0]), 0)
         told += limits.headers(standings)
+
+    async def sweep(self) -> None:
+        """Now and then frees what jobs held that are gone; until cancelled."""
+        while True:
+            await asyncio.sleep(holds.SWEEP_SECONDS)
+            try:
+                released = await holds.sweep(self._link)
+            except (Lost, hiredis.HiredisError) as error:
+                logger.warning("cannot sweep", error=str(error))
+            else:
+                if released:
+                    logger.info("holds of jobs that are gone were released", count=released)
 
     async def _look_up(self, account: Account, hold: Hold) -> None:
         try:

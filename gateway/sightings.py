@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shared import keys
-from shared.catalog import Catalog
+from shared.catalog import Catalog, Entry
 from shared.clock import Clock
 from shared.resp import Link
 from shared.wire.node import ModelState, WorkerState, decode_state
@@ -15,6 +15,10 @@ from shared.wire.node import ModelState, WorkerState, decode_state
 LANE_GONE = 15.0
 """Seconds without a worker after which requests for its models are refused."""
 BEST_FIRST: tuple[ModelState, ...] = ("ready", "loading", "asleep", "draining", "absent", "failed")
+
+
+ELSEWHERE = ("openai", "ollama")
+"""Engines whose models' files are not a worker's."""
 
 
 def ignore(_: list[WorkerState]) -> None:
@@ -94,6 +98,24 @@ class Sightings:
                 known = states.get(name, model.state)
                 states[name] = min(known, model.state, key=BEST_FIRST.index)
         return states
+
+    def failed(self) -> list[str]:
+        """Models whose engines do not start; the others are served all the same."""
+        return sorted(name for name, state in self.states().items() if state == "failed")
+
+    def files(self, entry: Entry) -> str | None:
+        """Names the files that a model answers from; None: not known, or workers' files differ.
+
+        Empty for one that an upstream has.
+        """
+        if entry.model.engine in ELSEWHERE:
+            return ""
+        told = {
+            report.files
+            for worker in self.lane(entry.model.lane)
+            if (report := worker.models.get(entry.base)) is not None
+        }
+        return (told.pop() or None) if len(told) == 1 else None
 
     def missing(self, catalog: Catalog) -> dict[str, str]:
         """What workers and models lack to answer, by name; empty when one model can."""

@@ -13,12 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from shared import keys, log, usage_stream
+from shared import ending, keys, log, usage_stream
 from shared.resp import Argument
 from shared.script import LinkLike, Script
-from shared.wire import event, task, usage
+from shared.wire import event, task
 from shared.wire.task import Class, Task
-from shared.wire.usage import UsageEvent
 
 HORIZON_MS = 3_600_000
 """Waiting jobs are scored this far in the past, running ones at the present."""
@@ -63,14 +62,6 @@ class Placed(NamedTuple):
     obstacle: list[Any] | None = None
 
 
-class Bill(NamedTuple):
-    """What to settle a hold to: tokens and micro-units of money."""
-
-    hold: bytes
-    tokens: int
-    micros: int
-
-
 class Line(NamedTuple):
     """What waits on one queue; `overdue_ms` is below 0 while the first one's slack lasts."""
 
@@ -88,11 +79,8 @@ _enqueue = Script("hold", "enqueue")
 _claim = Script("hold", "claim")
 _renew = Script("renew")
 _restore = Script("hold", "restore")
-_finish = Script("hold", "finish")
 _release = Script("release")
 _reclaim = Script("reclaim")
-_abort = Script("hold", "abort")
-_conclude = Script("hold", "conclude")
 _waiting = Script("waiting")
 _standing = Script("standing")
 _STATES: dict[int, Literal["queued", "known", "full", "limited", "unfunded"]] = {
@@ -184,7 +172,7 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
         except msgspec.MsgspecError as error:
             logger.error("not a job of ours, dropped", job=id_, error=str(error))
             # Awaited, its loss of the connection would cost the other claims of this round.
-            dropped = asyncio.ensure_future(finish(link, worker, names[number - 1], id_))
+            dropped = asyncio.ensure_future(ending.finish(link, worker, names[number - 1], id_))
             dropped.add_done_callback(_forget)
             continue
         claimed.append(Claimed(names[number - 1], id_, max(tries, job.t or 0), asked, data))
@@ -241,40 +229,6 @@ async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
     )
 
 
-async def finish(
-    link: LinkLike,
-    worker: str,
-    queue: str,
-    id_: str,
-    used: bytes | None = None,
-    bill: Bill | None = None,
-    *,
-    blind: bool = False,
-) -> bool:
-    """Removes an ended job, settles its hold and writes down what it `used`.
-
-    `blind`: this worker could not learn what earlier attempts did, so the last words of these
-    count. False when the lease was not ours: then nothing was done.
-    """
-    held, tokens, micros = bill or (b"", 0, 0)
-    state = await _finish.run(
-        link,
-        names(queue, id_),
-        (id_, worker, used or b"", usage_stream.MOST_EVENTS, held, tokens, micros, int(blind)),
-    )
-    if state == 2 and used is not None:
-        usage_stream.lament(used)
-    return bool(state)
-
-
-async def conclude(link: LinkLike, id_: str, used: bytes, bill: Bill | None) -> None:
-    """Settles the hold of a job that is another worker's now and writes down what it `used`."""
-    tokens, micros = (0, 0) if bill is None else bill[1:]
-    names = (keys.USAGE, keys.USAGE_LOST, keys.HOLD + id_, keys.HOLDS)
-    if not await _conclude.run(link, names, (id_, used, usage_stream.MOST_EVENTS, tokens, micros)):
-        usage_stream.lament(used)
-
-
 async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
     """Hands an unfinished job back for another worker to go on with; its gateway calls one."""
     return bool(await _release.run(link, (queue, keys.IN_PROGRESS + id_), (id_, worker)))
@@ -297,42 +251,6 @@ async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int |
     """How many jobs wait before each of these; None for one that does not wait."""
     found = await _standing.run(link, (queue,), (BOUNDARY_MS, *ids))
     return [None if ahead < 0 else ahead for ahead in found]
-
-
-async def abort(link: LinkLike, queue: str, id_: str, used: UsageEvent | None = None) -> int:
-    """Cancels a job wherever it is: 2 dropped from the queue, 1 its worker was told, 0 unknown.
-
-    `used` is what is known of it here, which counts unless a worker lives that knows better.
-    """
-    cancel = event.encode(event.Cancel(id_))
-    data, tokens, micros, words = b"", 0, 0, b""
-    if used is not None:
-        data, words = usage.encode(used), last_words(used)
-        tokens, micros = used.tokens_in + used.tokens_out, used.micros
-    state: int = await _abort.run(
-        link,
-        names(queue, id_),
-        (
-            *(id_, cancel, keys.CONTROL_MS, keys.control("")),
-            *(data, usage_stream.MOST_EVENTS, tokens, micros, words, keys.WORDS_MS),
-        ),
-    )
-    if state == 3:
-        usage_stream.lament(data)
-    return min(state, 2)
-
-
-def last_words(used: UsageEvent) -> bytes:
-    """For when those who count a job are dead: its line in the ledger as it is now."""
-    tokens = used.tokens_in + used.tokens_out
-    return b"%d %d %b" % (tokens, used.micros, usage.encode(used))
-
-
-def names(queue: str, id_: str) -> tuple[str, ...]:
-    """The keys of a job that ends."""
-    job = (keys.JOB + id_, keys.IN_PROGRESS + id_, keys.RETRY + id_)
-    hold = (keys.HOLD + id_, keys.HOLDS, keys.WORDS + id_)
-    return (queue, *job, keys.ABORT, keys.USAGE, keys.USAGE_LOST, *hold)
 
 
 async def exists(link: LinkLike, id_: str) -> bool:

@@ -50,7 +50,7 @@ def served(lane: Lane) -> int:
 
 def sees(dispatch: Dispatch, lane: Lane, model: str) -> bool:
     """Whether a gateway knows that the model is ready on this worker."""
-    workers = {worker.name: worker for worker in dispatch.workers()}
+    workers = {worker.name: worker for worker in dispatch.sightings.workers()}
     return lane.name in workers and workers[lane.name].models[model].state == "ready"
 
 

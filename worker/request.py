@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from shared import log
 from shared.clock import Clock
+from shared.ending import last_words
 from shared.errors import ClientClosed, EngineFailed, HubError, RequestTimeout, UnsupportedValue
-from shared.queue import Claimed, last_words
+from shared.queue import Claimed
 from shared.replies import ReplyWriter
 from shared.wire.event import (
     LAST,

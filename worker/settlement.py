@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hiredis
 
-from shared import log, queue, usage_stream
-from shared.queue import Bill
+from shared import ending, log, queue, usage_stream
+from shared.ending import Bill
 from shared.resp import Link, Lost
 from shared.wire.usage import UsageEvent, encode
 from worker.request import Request
@@ -42,12 +42,12 @@ async def end(link: Link, worker: str, request: Request, used: UsageEvent | None
         if request.passed_to is not None:
             queue.call(link, request.passed_to, claimed.queue, 1)
         return
-    ours = request.reason != "lost" and await queue.finish(
+    ours = request.reason != "lost" and await ending.finish(
         link, worker, claimed.queue, claimed.id, event, owed, blind=request.blind
     )
     if not ours and request.over and event is not None:
         # Another has the job, and nobody waits for it: the answer was given.
-        await queue.conclude(link, claimed.id, event, owed)
+        await ending.conclude(link, claimed.id, event, owed)
 
 
 def bill(request: Request, used: UsageEvent) -> Bill | None:

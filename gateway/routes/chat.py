@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway import worst
-from gateway.ask import Ask, Form
+from gateway.ask import Ask, StreamForm
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
 from gateway.routes.generation import Generation
@@ -47,7 +47,7 @@ class ChatRoute:
         await generation.answer(exchange, ask, form)
 
 
-class ChatForm(Form):
+class ChatForm(StreamForm):
     def __init__(self, id_: str, model: str, fingerprint: str, request: chat.ChatRequest) -> None:
         self._id = id_
         self._model = model

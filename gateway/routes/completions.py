@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway import worst
-from gateway.ask import Ask, Form
+from gateway.ask import Ask, StreamForm
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
 from gateway.routes.generation import Generation
@@ -44,7 +44,7 @@ class CompletionRoute:
         await generation.answer(exchange, ask, form)
 
 
-class CompletionForm(Form):
+class CompletionForm(StreamForm):
     def __init__(
         self, id_: str, model: str, fingerprint: str, request: completion.CompletionRequest
     ) -> None:

@@ -9,7 +9,6 @@ from gateway.ask import Ask, Form
 from gateway.exchange import Exchange
 from gateway.routes.admission import service_class
 from gateway.routes.generation import Generation
-from gateway.sse import Chunks
 from shared.wire.event import Answer, Vectors
 from shared.wire.openai import embedding
 
@@ -40,6 +39,3 @@ class EmbeddingForm(Form):
     def whole(self, answer: Answer | Vectors, created: int) -> bytes:
         assert isinstance(answer, Vectors)
         return encode(embedding.from_vectors(answer, self._model, self._encoding))
-
-    def chunks(self, created: int) -> Chunks:
-        raise NotImplementedError("embeddings are not streamed")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway import delivery, errand
-from gateway.ask import Ask, Form
+from gateway.ask import Ask, Form, StreamForm
 from gateway.cache import kept, terms
 from gateway.cache.kept import Kept, Tape
 from gateway.cache.memory import Found, Memory, Pending
@@ -115,6 +115,7 @@ class Generation:
         created = found.kept.created
         if not ask.streamed:
             return Told(kept.in_one(found.kept), created)
+        assert isinstance(form, StreamForm)
         data = form.chunks(created).render(kept.in_pieces(found.kept))
         if not exchange.status:
             await exchange.open_stream()
@@ -157,6 +158,7 @@ class Generation:
         exchange.use.queued = True
         try:
             if ask.streamed:
+                assert isinstance(form, StreamForm)
                 await self._stream(exchange, form, reply, limit, pending)
                 return None
             answer = await delivery.whole(reply, limit)
@@ -174,7 +176,12 @@ class Generation:
         return told
 
     async def _stream(
-        self, exchange: Exchange, form: Form, reply: Reply, limit: Limit, pending: Pending | None
+        self,
+        exchange: Exchange,
+        form: StreamForm,
+        reply: Reply,
+        limit: Limit,
+        pending: Pending | None,
     ) -> None:
         created = now()
         chunks = form.chunks(created)

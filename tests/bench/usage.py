@@ -16,7 +16,7 @@ import uvloop
 
 from gateway.record import Record
 from gateway.use import Use, unqueued
-from shared import ids, keys, queue
+from shared import ending, ids, keys, queue
 from shared.clock import SystemClock
 from shared.queue import Claimed
 from shared.resp import Link
@@ -118,7 +118,7 @@ async def finishing(link: Link) -> tuple[float, float]:
     use, account = Use(), Account("key_1", "proj_default", "org_default", "n", ("inference",))
     used = encode(unqueued(ids.new("req_"), account, use, 200, 1.0))
     await link.call("CONFIG", "RESETSTAT")
-    ends = [queue.finish(link, "wk", name, one.id, used) for one in claimed]
+    ends = [ending.finish(link, "wk", name, one.id, used) for one in claimed]
     assert all(await asyncio.gather(*ends))
     told = (await link.call("INFO", "commandstats")).decode()
     await link.call("DEL", keys.USAGE)

@@ -59,7 +59,7 @@ async def gateway(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     dispatch = Dispatch(settings, catalog)
     ours, theirs = Responses(settings, "gw-1"), Responses(settings, "gw-2")
     semantic = Semantic(lambda: None, dispatch, catalog, ours)
-    memory = Memory(ours, semantic, dispatch.files)
+    memory = Memory(ours, semantic, dispatch.sightings.files)
     admission = Admission(catalog, dict)
     counts = Counts(dispatch, ours)
     route = ChatRoute(Generation(settings, admission, dispatch, counts, memory))

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import holds, keys, queue
-from shared.queue import Bill, Placed
+from shared import ending, holds, keys, queue
+from shared.ending import Bill
+from shared.queue import Placed
 from shared.resp import Link
 from shared.script import Script
 from shared.wire.account import Account, Budget, Limits
@@ -44,7 +45,8 @@ REASONS = {1: "requests", 2: "tokens", 3: "concurrent"}
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every script reads the time from a key."""
     for module, name in (
-        *((queue, name) for name in ("_enqueue", "_finish", "_abort", "_restore")),
+        *((queue, name) for name in ("_enqueue", "_restore")),
+        *((ending, name) for name in ("_finish", "_abort")),
         *((holds, name) for name in ("_admit", "_sweep", "_open", "_fill")),
     ):
         script: Script = getattr(module, name)
@@ -233,13 +235,13 @@ class World:
         used = int(hold.tokens * share), int(hold.micros * share)
         await self.link.call("SET", keys.IN_PROGRESS + id_, "wk")
         bill = Bill(task.hold, *used)
-        assert await queue.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
-        assert not await queue.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
+        assert await ending.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
+        assert not await ending.finish(self.link, "wk", keys.queue("m"), id_, None, bill)
         self.model.settle(task.key, id_, hold, *used)
 
     async def abort(self, id_: str) -> None:
         task = self.model.running[id_].task
-        assert await queue.abort(self.link, keys.queue("m"), id_) == 2
+        assert await ending.abort(self.link, keys.queue("m"), id_) == 2
         self.model.settle(task.key, id_, decode(task.hold), 0, 0)
 
     async def vanish(self, id_: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shared import keys, queue, replies
+from shared import ending, keys, replies
 from shared.errors import QueueFull
 from shared.wire.event import Answer, Done, Failed, Finish, Usage, Vectors
 from tests import native
@@ -267,7 +267,7 @@ async def test_a_watch_that_finds_redis_gone_goes_on(
     dispatch = hub.dispatches[0]
     reply = await hub.ask(300)
     await some(reply, 5)
-    await queue.abort(hub.link, keys.queue("m"), reply.task.id)
+    await ending.abort(hub.link, keys.queue("m"), reply.task.id)
     await eventually(hub.idle)
     reply.vanished, reply.heard = 1, 0.0
     await dispatch._link.stop()

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from shared import holds, ids, keys, queue
-from shared.queue import Bill
+from shared import ending, holds, ids, keys, queue
+from shared.ending import Bill
 from shared.resp import Link
 from shared.wire.account import Account, Budget, Limits
 from shared.wire.hold import Hold
@@ -91,7 +91,7 @@ async def events(link: Link) -> list[UsageEvent]:
 async def test_a_sweep_bills_and_writes_what_the_dead_said_last(link: Link) -> None:
     jobs = [await begun(link, now() - 6_000) for _ in range(3)]
     for task in jobs:
-        said = {task.id: queue.last_words(used(task, 50))}
+        said = {task.id: ending.last_words(used(task, 50))}
         assert not await queue.renew(link, "wk-1", {task.id: QUEUE}, said)
         await link.call("DEL", keys.JOB + task.id)
         await link.call("ZADD", keys.HOLDS, now() - 1, task.id)
@@ -102,23 +102,23 @@ async def test_a_sweep_bills_and_writes_what_the_dead_said_last(link: Link) -> N
     task = jobs[0]
     await link.call("SET", keys.IN_PROGRESS + task.id, "wk-1")
     bill = Bill(task.hold, 70, 0)
-    assert await queue.finish(link, "wk-1", QUEUE, task.id, encode(used(task, 70)), bill)
+    assert await ending.finish(link, "wk-1", QUEUE, task.id, encode(used(task, 70)), bill)
     assert await spent(link) == (150, 0), "as the ledger, which keeps the first line of a request"
 
 
 async def test_what_two_workers_end_is_billed_once(link: Link) -> None:
     task = await begun(link, now() + 60_000)
     await link.call("SET", keys.IN_PROGRESS + task.id, "wk-2")
-    await queue.conclude(link, task.id, encode(used(task, 50)), Bill(task.hold, 50, 0))
+    await ending.conclude(link, task.id, encode(used(task, 50)), Bill(task.hold, 50, 0))
     assert await spent(link) == (50, 0)
     late = replace(used(task, 30), status=499)
-    assert await queue.finish(link, "wk-2", QUEUE, task.id, encode(late), Bill(task.hold, 30, 0))
+    assert await ending.finish(link, "wk-2", QUEUE, task.id, encode(late), Bill(task.hold, 30, 0))
     assert await spent(link) == (50, 0)
 
 
 async def test_words_are_kept_as_long_as_a_hold_can_last(link: Link) -> None:
     task = await begun(link, now() + 600_000)
-    said = {task.id: queue.last_words(used(task, 50))}
+    said = {task.id: ending.last_words(used(task, 50))}
     await queue.renew(link, "wk-1", {task.id: QUEUE}, said)
     assert await link.call("PTTL", keys.WORDS + task.id) > 600_000 + holds.GRACE_MS
 

@@ -10,7 +10,7 @@ import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.jobs import Job, JobStatus
 
-from shared import keys, queue
+from shared import ending, keys, queue
 from shared.resp import Link
 from shared.wire.event import Cancel, decode_control
 from shared.wire.task import Class, Task, encode
@@ -67,7 +67,7 @@ async def test_a_job_arrives_as_it_was_sent_and_leaves_nothing(link: Link) -> No
     assert await put(link, sent) == queue.Placed("queued", 0)
     (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 4})
     assert (claimed.task, claimed.attempt, claimed.queue) == (sent, 1, QUEUE)
-    assert await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert await names(link) <= {keys.wake("wk-1"), keys.share("m", "alice")}
 
 
@@ -147,7 +147,7 @@ async def test_a_lost_lease_is_claimed_again_before_all_that_waits(link: Link) -
     claimed = await queue.claim(link, "wk-2", {QUEUE: 2})
     assert [(c.id, c.attempt) for c in claimed] == [("job-1", 2), ("job-2", 1)]
     assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == ["job-1"]
-    assert not await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert not await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert await queue.exists(link, "job-1")
 
 
@@ -187,7 +187,7 @@ async def test_what_a_dead_worker_held_is_due_at_once(link: Link) -> None:
 
 async def test_cancelling_what_waits_drops_it(link: Link) -> None:
     await put(link, task("job-1"))
-    assert await queue.abort(link, QUEUE, "job-1") == 2
+    assert await ending.abort(link, QUEUE, "job-1") == 2
     assert await take(link) == []
     assert not await names(link, "arq:*")
 
@@ -195,24 +195,24 @@ async def test_cancelling_what_waits_drops_it(link: Link) -> None:
 async def test_cancelling_what_runs_tells_its_worker(link: Link) -> None:
     await put(link, task("job-1"))
     await take(link)
-    assert await queue.abort(link, QUEUE, "job-1") == 1
+    assert await ending.abort(link, QUEUE, "job-1") == 1
     message = await link.call("LPOP", keys.control("wk-1"))
     assert decode_control(message) == Cancel("job-1")
-    await queue.finish(link, "wk-1", QUEUE, "job-1")
+    await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert not await names(link, "arq:*")
 
 
 async def test_a_cancelled_job_of_a_dead_worker_is_not_run_again(link: Link) -> None:
     await put(link, task("job-1"))
     await take(link)
-    await queue.abort(link, QUEUE, "job-1")
+    await ending.abort(link, QUEUE, "job-1")
     await expire_lease(link, "job-1")
     assert await take(link, worker="wk-2") == []
     assert not await names(link, "arq:*")
 
 
 async def test_cancelling_what_is_not_there_poisons_nothing(link: Link) -> None:
-    assert await queue.abort(link, QUEUE, "job-1") == 0
+    assert await ending.abort(link, QUEUE, "job-1") == 0
     await put(link, task("job-1"))
     assert await take(link) == ["job-1"]
 
@@ -233,7 +233,7 @@ async def test_a_running_job_survives_a_server_that_forgot_it(link: Link) -> Non
     assert await queue.restore(link, "wk-1", claimed)
     assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []
     assert await take(link, worker="wk-2") == []
-    assert await queue.finish(link, "wk-1", QUEUE, "job-1")
+    assert await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert not await names(link, "arq:*")
 
 
@@ -277,7 +277,7 @@ async def test_arq_reads_our_jobs(link: Link, arq: ArqRedis) -> None:
     assert await job.status() is JobStatus.queued
     await take(link)
     assert await job.status() is JobStatus.in_progress
-    await queue.finish(link, "wk-1", QUEUE, "job-1")
+    await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert await job.status() is JobStatus.not_found
 
 
@@ -307,7 +307,7 @@ async def test_what_is_no_job_of_ours_is_dropped_and_holds_up_nothing(
 async def test_a_lost_cancellation_is_heard_at_the_next_renewal(link: Link) -> None:
     await put(link, task("job-1"))
     await take(link)
-    await queue.abort(link, QUEUE, "job-1")
+    await ending.abort(link, QUEUE, "job-1")
     await link.call("DEL", keys.control("wk-1"))
     assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == ["job-1"]
     await expire_lease(link, "job-1")

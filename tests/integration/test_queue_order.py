@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import keys, queue
+from shared import ending, keys, queue
 from shared.resp import Link
 from shared.wire.task import Class, Task
 
@@ -93,7 +93,7 @@ async def follow(link: Link, story: list[tuple[str, int, Class | None]]) -> None
             line.may_take([one.id for one in claimed], number)
             assert {one.id: one.attempt for one in claimed}.items() <= line.running.items()
         elif what == "finish":
-            assert await queue.finish(link, "wk-1", QUEUE, name) == (name in line.running)
+            assert await ending.finish(link, "wk-1", QUEUE, name) == (name in line.running)
             line.running.pop(name, None)
         elif what == "lose" and name in line.running:
             await link.call("DEL", keys.IN_PROGRESS + name)
@@ -101,7 +101,7 @@ async def follow(link: Link, story: list[tuple[str, int, Class | None]]) -> None
             line.lost[name] = line.running.pop(name)
         elif what == "abort" and name not in line.running:
             there = name in line.waiting or name in line.lost
-            assert await queue.abort(link, QUEUE, name) == (2 if there else 0)
+            assert await ending.abort(link, QUEUE, name) == (2 if there else 0)
             line.waiting.pop(name, None)
             line.lost.pop(name, None)
     left = {*line.waiting, *line.running, *line.lost}

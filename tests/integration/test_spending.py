@@ -13,11 +13,12 @@ import pytest
 from gateway.prices import Prices
 from gateway.reservations import Reservation, Reservations
 from gateway.spending import MARGIN, Spending
-from shared import db, holds, ids, keys, queue, usage_stream
+from shared import db, ending, holds, ids, keys, queue, usage_stream
 from shared.clock import SystemClock
 from shared.db import Pool
+from shared.ending import Bill
 from shared.errors import BudgetExhausted, Unavailable
-from shared.queue import Bill, Placed
+from shared.queue import Placed
 from shared.resp import Link
 from shared.store import usage
 from shared.wire.account import Account, Budget, Price
@@ -122,7 +123,7 @@ async def test_what_is_settled_while_it_is_looked_up_is_not_lost(
         looks += 1
         found = await spent(self, *about)  # type: ignore[arg-type]
         if looks == 1:
-            assert await queue.finish(
+            assert await ending.finish(
                 link, "wk", QUEUE, "job-1", encode(event), Bill(packed(hold), 40, 0)
             )
         return found
@@ -175,9 +176,9 @@ async def test_redis_that_forgets_everything_does_not_count_below_nothing(
         await reservations.place(
             Reservation(ACCOUNT, None, late), lambda: put(link, task("job-3", late))
         )
-    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(ends), 200, 0))
+    assert await ending.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(ends), 200, 0))
     await queue.claim(link, "wk", {QUEUE: 1})
-    assert await queue.finish(link, "wk", QUEUE, "job-2", None, Bill(packed(returns), 100, 0))
+    assert await ending.finish(link, "wk", QUEUE, "job-2", None, Bill(packed(returns), 100, 0))
     assert await counted(link) == (300, 0, 0, 0)
     assert await link.call("ZCARD", keys.HOLDS) == 0
 
@@ -197,7 +198,7 @@ async def test_what_ends_after_redis_forgot_it_is_counted_where_the_budget_is_kn
     await link.call("FLUSHALL")
     await link.call("SET", keys.IN_PROGRESS + "job-1", "wk")
     await spending.find_out(BUDGET, now())
-    assert await queue.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(hold), 200, 0))
+    assert await ending.finish(link, "wk", QUEUE, "job-1", None, Bill(packed(hold), 200, 0))
     assert await counted(link) == (200, 0, 0, 0)
 
 
@@ -210,7 +211,7 @@ async def test_what_ran_when_a_budget_was_made_is_counted_when_it_has_ended(
     await queue.claim(link, "wk", {QUEUE: 1})
     spending = Spending(link, lambda: pool, 0.5 - MARGIN)
     await spending.find_out(BUDGET, now())
-    assert await queue.finish(link, "wk", QUEUE, "job-1", encode(used(900)), None)
+    assert await ending.finish(link, "wk", QUEUE, "job-1", encode(used(900)), None)
     assert await counted(link) == (0, 0, 0, 0)
     late = held(1)
     reservations = Reservations(link, Prices(no_prices), spending, 60, SystemClock())

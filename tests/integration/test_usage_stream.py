@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway import record
 from gateway.record import Record
-from shared import ids, keys, queue, usage_stream
+from shared import ending, ids, keys, queue, usage_stream
 from shared.resp import Link
 from shared.wire.task import Origin
 from shared.wire.usage import UsageEvent, decode, encode
@@ -60,24 +60,24 @@ async def test_who_holds_the_lease_writes_the_use_down_and_nobody_else(link: Lin
     await expire_lease(link, "job-1")
     assert await take(link, worker="wk-2") == ["job-1"]
     used = event()
-    assert not await queue.finish(link, "wk-1", QUEUE, "job-1", encode(event()))
-    assert await queue.finish(link, "wk-2", QUEUE, "job-1", encode(used))
-    assert not await queue.finish(link, "wk-2", QUEUE, "job-1", encode(event()))
+    assert not await ending.finish(link, "wk-1", QUEUE, "job-1", encode(event()))
+    assert await ending.finish(link, "wk-2", QUEUE, "job-1", encode(used))
+    assert not await ending.finish(link, "wk-2", QUEUE, "job-1", encode(event()))
     assert await written(link) == [used]
 
 
 async def test_a_job_dropped_from_the_queue_is_written_down_once(link: Link) -> None:
     await put(link, task("job-1"))
     used = event()
-    assert await queue.abort(link, QUEUE, "job-1", used) == 2
-    assert await queue.abort(link, QUEUE, "job-1", used) == 0
+    assert await ending.abort(link, QUEUE, "job-1", used) == 2
+    assert await ending.abort(link, QUEUE, "job-1", used) == 0
     assert await written(link) == [used]
 
 
 async def test_a_job_that_runs_is_written_down_by_its_worker(link: Link) -> None:
     await put(link, task("job-1"))
     await take(link)
-    assert await queue.abort(link, QUEUE, "job-1", event()) == 1
+    assert await ending.abort(link, QUEUE, "job-1", event()) == 1
     assert await written(link) == []
 
 
@@ -87,9 +87,9 @@ async def test_who_dies_leaves_last_words(link: Link) -> None:
     await take(link)
     early, late = event(), replace(event(), tokens_out=5)
     assert (
-        await queue.renew(link, "wk-1", {"job-1": QUEUE}, {"job-1": queue.last_words(early)}) == []
+        await queue.renew(link, "wk-1", {"job-1": QUEUE}, {"job-1": ending.last_words(early)}) == []
     )
-    assert await queue.abort(link, QUEUE, "job-1", late) == 1
+    assert await ending.abort(link, QUEUE, "job-1", late) == 1
     await expire_lease(link, "job-1")
     assert await take(link, worker="wk-2") == []
     assert await written(link) == [late]
@@ -101,10 +101,10 @@ async def test_a_later_attempt_that_learns_nothing_writes_the_last_words_down(li
     await put(link, task("job-1"))
     await take(link)
     words = event()
-    await queue.renew(link, "wk-1", {"job-1": QUEUE}, {"job-1": queue.last_words(words)})
+    await queue.renew(link, "wk-1", {"job-1": QUEUE}, {"job-1": ending.last_words(words)})
     await expire_lease(link, "job-1")
     assert await take(link, worker="wk-2") == ["job-1"]
-    assert await queue.finish(link, "wk-2", QUEUE, "job-1", encode(event()), blind=True)
+    assert await ending.finish(link, "wk-2", QUEUE, "job-1", encode(event()), blind=True)
     assert await written(link) == [words]
 
 
@@ -118,9 +118,9 @@ async def test_what_finds_no_room_is_counted_and_in_the_log(
         await usage_stream.record(link, [encode(one) for one in used[:2]])
         await put(link, task("job-1"))
         await take(link)
-        assert await queue.finish(link, "wk-1", QUEUE, "job-1", encode(used[2]))
+        assert await ending.finish(link, "wk-1", QUEUE, "job-1", encode(used[2]))
         await put(link, task("job-2"))
-        assert await queue.abort(link, QUEUE, "job-2", used[3]) == 2
+        assert await ending.abort(link, QUEUE, "job-2", used[3]) == 2
     told = "".join(line["used"] for line in said if "used" in line)
     assert [one.request_id in told for one in used] == [False, True, True, True]
     assert await lost(link) == 3

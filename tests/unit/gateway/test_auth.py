@@ -183,6 +183,6 @@ def test_every_route_says_which_scope_it_needs() -> None:
 
     gateway = Gateway(Settings())
     front = Front(gateway.keyring, gateway.sessions, gateway.counts, gateway.dispatch.record)
-    with pytest.raises(ValueError, match="which scope"):
+    with pytest.raises(ValueError, match="neither its scope"):
         front.route("bare", ["/bare"], ("GET",), handle)
     assert len(gateway.routes(front)) > 10
