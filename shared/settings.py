@@ -6,15 +6,14 @@ Every key of Settings is `AIHUB_<KEY>` in the environment; models are set in the
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,6 +23,7 @@ from shared.settings_check import SettingsError as SettingsError
 from shared.settings_check import adapting, check, expand
 from shared.settings_check import check_admin_key as check_admin_key
 from shared.settings_check import check_names as check_names
+from shared.settings_words import allowed, located, nearest
 
 CONFIG = PREFIX + "CONFIG"
 LONGEST_SOCKET_FOLDER = 70
@@ -300,35 +300,3 @@ def explain_model(message: str, name: str) -> str:
     if not key:
         return f"models.{name}: {reason}. Known keys: {', '.join(MODEL_KEYS)}"
     return f"models.{name}.{key}: {reason}.{allowed(Model, key)}"
-
-
-def located(message: str) -> tuple[str, str]:
-    """msgspec's reason, and the first key of its path."""
-    reason, _, where = message.partition(" - at ")
-    return reason, re.split(r"[.\[]", where.strip("`").removeprefix("$").removeprefix("."))[0]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    meant = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {meant[0]}?" if meant else ""
-    return f"{hint} Known: {', '.join(names)}"
-
-
-def allowed(struct: type[msgspec.Struct], key: str) -> str:
-    kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == key), None)
-    return f" Allowed: {describe(kind)}."
-
-
-def describe(kind: Any) -> str:
-    """A type in a reader's words."""
-    if getattr(kind, "__origin__", None) is Literal:
-        return ", ".join(kind.__args__)
-    words = {
-        int: "a whole number",
-        float: "a number",
-        tuple[str, ...]: "a list of texts",
-        dict[str, float | int]: "a table of numbers",
-    }
-    chosen = next((part for part in (kind, *get_args(kind)) if part in words), str)
-    return words.get(chosen, "text")
