@@ -16,7 +16,6 @@ import pytest
 from shared import ids
 from shared.db import transaction
 from shared.store import fine_tuning, training_run, tuned_model
-from shared.wire.openai.fine_tuning import AliasPut
 from tests.fakes.training_child import PEAK, STEPS
 from tests.trainers import Trainer, running_trainer
 from trainer import naming
@@ -208,46 +207,6 @@ async def test_cancelled_within_two_steps(home: Path, database_url: str, valkey_
             await trainer.until(id_, lambda job: job.status == "cancelled")
         assert ended <= told + 2
         assert max(step for step in await trainer.steps(id_) if isinstance(step, int)) == told
-
-
-async def test_cancelled_while_its_model_is_published_it_leaves_nothing(quick: Trainer) -> None:
-    id_ = ""
-    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'file'::regclass"
-    async with transaction(quick.pool) as connection:
-        await connection.execute("LOCK TABLE file IN SHARE MODE")
-        id_ = await quick.create()
-        folder = quick.home / "tuned" / naming.short(id_)
-        while await (await connection.execute(waits)).fetchone() is None:
-            await quick.until(id_, lambda job: job.finished_at is None)
-        assert folder.is_dir()
-        assert await quick.move(id_, "cancelled", *OPEN) == "cancelled"
-    await quick.until(id_, lambda _: not (quick.home / "training" / id_).exists())
-    async with quick.pool.connection() as connection:
-        models = await tuned_model.select(connection)
-        files = await (await connection.execute(b"SELECT filename FROM file")).fetchall()
-    offered = {quick.home / model.path for model in models}
-    assert {path for path in folder.parent.iterdir() if path.is_dir()} == offered
-    assert (folder in offered, len(offered), files) == (False, 3, [])
-
-
-async def test_a_checkpoint_that_an_alias_may_go_back_to_stays(slow: Trainer) -> None:
-    id_ = await slow.create()
-    await slow.until(id_, lambda job: job.step >= 11)
-    async with slow.pool.connection() as connection:
-        while len(told := await fine_tuning.checkpoints(connection, id_, 10)) < 2:
-            await slow.until(id_, lambda job: job.finished_at is None)
-    second, first = told
-    async with transaction(slow.pool) as connection:
-        for target in (first.model, second.model):
-            asked = AliasPut(target)
-            assert await tuned_model.lock(connection, target, "proj_default")
-            assert await tuned_model.put_alias(connection, "mine", "proj_default", asked)
-    await slow.until(id_, lambda job: job.finished_at is not None)
-    async with slow.pool.connection() as connection:
-        left = [one.step for one in await fine_tuning.checkpoints(connection, id_, 10)]
-        names = {model.name for model in await tuned_model.select(connection)}
-    assert left == [STEPS, 20, 15, 10, 5]
-    assert {first.model, second.model} <= names
 
 
 async def test_paused_and_resumed(slow: Trainer) -> None:
