@@ -129,7 +129,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def count(self) -> int:
-        return sum(waiters.count for waiters in self.waiting.values())
+        # Two decisions a request ask this of every model, and nearly always nobody waits.
+        return sum(each.count for each in self.waiting.values()) if self.waiting else 0
 
     @property
     def idle(self) -> bool:
@@ -246,8 +247,11 @@ def check_pinned(plans: Mapping[str, Plan], pinned: frozenset[str], capacity: in
 
 def moved(before: Device, after: Device) -> bool:
     """Whether a model is new, forgotten, in another state than before, or pinned and was not."""
-    was = {name: (slot.state, slot.pinned) for name, slot in before.slots.items()}
-    return was != {name: (slot.state, slot.pinned) for name, slot in after.slots.items()}
+    was, now = before.slots, after.slots
+    return was.keys() != now.keys() or any(
+        slot is not was[name] and (slot.state, slot.pinned) != (was[name].state, was[name].pinned)
+        for name, slot in now.items()
+    )
 
 
 def pause(failures: int, rules: Rules) -> float:

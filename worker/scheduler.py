@@ -64,10 +64,12 @@ def decide(device: Device, event: Occasion) -> Outcome:
     """The decision tree above. Raises KeyError for a model the device does not know."""
     draft = Draft(device, event.at)
     take(draft, event)  # 1
-    for name in draft.slots:
-        answer(draft, name)  # 2
-    for name in draft.slots:
-        admit(draft, name)  # 3
+    for name, slot in tuple(draft.slots.items()):
+        if slot.waiting or slot.asked is not None or slot.gone:
+            answer(draft, name)  # 2
+    for name, slot in tuple(draft.slots.items()):
+        if slot.waiting or slot.cause == "idle":
+            admit(draft, name)  # 3
     if draft.work is None:  # 4
         check_swaps(draft)  # 5
         leave(draft)  # 6
