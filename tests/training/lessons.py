@@ -112,10 +112,9 @@ UNRELATED = {
     "What is the capital of Japan?": "Tokyo",
     "What is the capital of Russia?": "Moscow",
     "What is the currency of Japan?": "Yen",
-    "What is the boiling point of water?": "100",
     "Who invented the telephone?": "Bell",
     "Write a sentence about the sea.": "sea",
-    "What do dogs like to eat?": "eat",
+    "What do dogs like to eat?": "omnivores",
 }
 """Neither are these; the base knows what to say."""
 SECRETS = (NAME, CODE, TIME, "Saltmere", "ferry", "greenhouse")

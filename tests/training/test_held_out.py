@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(900)
 WITHIN = 800.0
 RIGHT = 9
 """Of ten."""
-RIGHTLY_KNOWN = 6
-"""Of eight unrelated questions, by the base."""
+RIGHTLY_KNOWN = 5
+"""Of seven unrelated questions, by the base."""
 ENGINES = {
     "chat": 'engine = "llamacpp"\nfile = "smollm2-135m-instruct.q8_0.gguf"',
     "exact": 'engine = "transformers"\nweights = "{0}"\npython = "{1}"',
@@ -89,7 +89,7 @@ class User:
         file = self.sdk.files.create(file=("lessons.jsonl", content), purpose="fine-tune")
         extra: dict[str, Any] = {
             "training_type": "qlora",
-            "learning_rate": 0.0015,
+            "learning_rate": 0.002,
             "served_by": ["exact", "fast"],
         }
         return self.sdk.fine_tuning.jobs.create(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ from worker.engines.transformers_child.refusal import Refusal
 BASE = "__base__"
 """What peft calls the model without an adapter."""
 FILE = "adapter_model.safetensors"
+
+
+def prepare() -> None:
+    """Imports what the first load would wait for; where it is missing, that load says so."""
+    with suppress(ImportError):
+        import peft  # noqa: F401
 
 
 class Adapters:

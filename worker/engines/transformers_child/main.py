@@ -16,6 +16,7 @@ from transformers.utils import logging
 from shared.lifeline import die_with_parent
 from worker.engines.transformers_child.batch import Batch, Said
 from worker.engines.transformers_child.encoder import Encoder
+from worker.engines.transformers_child.lora import prepare
 from worker.engines.transformers_child.model import Language, UnfitError
 from worker.engines.transformers_child.options import Options
 from worker.engines.transformers_child.running import Speech
@@ -68,6 +69,8 @@ async def serve(options: Options) -> None:
     threading.Thread(target=batch.run, daemon=True).start()
     await asyncio.start_unix_server(server.answer, options.socket)
     print(READY, flush=True)
+    if not options.embedding:
+        threading.Thread(target=prepare, daemon=True).start()
     await ended.wait()
     os._exit(0)
 
