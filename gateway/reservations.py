@@ -15,8 +15,8 @@ from gateway.worst import BOUNDED, Worst
 from shared import holds, log
 from shared.catalog import Entry
 from shared.clock import Clock
-from shared.errors import QueueUnavailable, Unavailable
-from shared.holds import Standing
+from shared.errors import HubError, QueueUnavailable, Unavailable
+from shared.holds import Shortage, Standing
 from shared.queue import Placed
 from shared.resp import Link, Lost
 from shared.wire.account import Account, Price
@@ -96,16 +96,16 @@ class Reservations:
                 reservation.standings = holds.standings(account, placed.standing)
             if placed.obstacle is None:
                 return placed
+            if placed.state == "queued":
+                self._spending.look_again(account.budgets, hold.ts_ms)
+                return placed
             if placed.state == "limited":
                 found = holds.obstacle(account, reservation.standings, placed.obstacle)
                 reservation.hopeless = found.frees_ms is None
                 raise limits.rate_limited(found, hold.tokens)
             short = holds.shortage(account, hold.ts_ms, placed.obstacle)
             if short is not None:
-                need = hold.tokens if short.what == "tokens" else hold.micros
-                error = limits.exhausted(short, need, self._clock.wall_ms())
-                reservation.hopeless = error.retry_after != limits.SOON
-                raise error
+                raise self._exhausted(reservation, hold, short)
             await self._look_up(account, hold)
             placed = await put()
         raise Unavailable("What is left of a budget cannot be found out now.", retry_after=2)
@@ -141,6 +141,14 @@ class Reservations:
             else:
                 if released:
                     logger.info("holds of jobs that are gone were released", count=released)
+
+    def _exhausted(self, reservation: Reservation, hold: Hold, short: Shortage) -> HubError:
+        # Made here and not where it is raised: a frame that has its own error in a name is a cycle,
+        # and keeps the request's body until the collector comes.
+        need = hold.tokens if short.what == "tokens" else hold.micros
+        error = limits.exhausted(short, need, self._clock.wall_ms())
+        reservation.hopeless = error.retry_after != limits.SOON
+        return error
 
     async def _look_up(self, account: Account, hold: Hold) -> None:
         try:

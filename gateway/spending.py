@@ -7,13 +7,15 @@ budget is settled meanwhile, which Redis tells; then it is read again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 import hiredis
 import msgspec
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from gateway.exchange import UPLOAD_SECONDS
 from shared import holds, keys, log
 from shared.db import Connection, Pool
 from shared.errors import Unavailable
@@ -28,8 +30,14 @@ PAGE = 1_000
 TRIES = 100
 """Times it is read anew because something was settled in between."""
 
-MARGIN = 15.0
-"""Seconds for a request to be settled after its time."""
+MARGIN = UPLOAD_SECONDS + 15.0
+"""Seconds beyond what a request may take, from when its account was read until it is settled."""
+EXACT = 10
+"""Times that a budget is counted again in the hope that nothing is settled meanwhile."""
+PAUSE = 5.0
+"""Seconds after a second look that failed."""
+
+AWAY = (DatabaseError, PoolTimeout, TimeoutError)
 
 logger = log.get("spending")
 
@@ -54,10 +62,10 @@ class Spending:
         if asked is None:
             asked = asyncio.create_task(self._find_out(budget, ts_ms))
             self._asked[name] = asked
-            asked.add_done_callback(lambda _: self._asked.pop(name, None))
+            asked.add_done_callback(partial(self._over, name))
         try:
             await asyncio.shield(asked)
-        except (DatabaseError, PoolTimeout, TimeoutError) as error:
+        except AWAY as error:
             logger.warning("a budget cannot be looked up", budget=budget.id, error=str(error))
             raise Unavailable(
                 "What is left of a budget cannot be found out right now:"
@@ -65,16 +73,37 @@ class Spending:
                 retry_after=2,
             ) from error
 
+    def look_again(self, budgets: Sequence[Budget], ts_ms: int) -> None:
+        """The same in the background, of budgets that go on being counted meanwhile."""
+        for budget in budgets:
+            name = holds.draw(budget, ts_ms).counter
+            if name not in self._asked:
+                asked = self._asked[name] = asyncio.create_task(self._again(budget, ts_ms))
+                asked.add_done_callback(partial(self._over, name))
+
+    def _over(self, name: str, _: asyncio.Task[None]) -> None:
+        del self._asked[name]
+
+    async def _again(self, budget: Budget, ts_ms: int) -> None:
+        try:
+            await self._find_out(budget, ts_ms)
+        except (*AWAY, Unavailable, Lost, hiredis.HiredisError) as error:
+            logger.warning("a budget cannot be looked up again", budget=budget.id, error=str(error))
+            await asyncio.sleep(PAUSE)
+
     async def _find_out(self, budget: Budget, ts_ms: int) -> None:
         draw = holds.draw(budget, ts_ms)
         span = holds.span(budget.period, ts_ms)
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             opened = await holds.open_counter(self._link, draw)
             if opened.known:
                 return
             async with self._pool().connection() as connection:
                 spent = await self._spent(connection, budget, span)
-            if await holds.fill_counter(self._link, draw, opened, *spent, self._again_ms):
+            anyway = tried >= EXACT
+            if await holds.fill_counter(
+                self._link, draw, opened, *spent, self._again_ms, anyway=anyway
+            ):
                 logger.info("counted", budget=budget.id, period=span.name, **spent._asdict())
                 return
         raise Unavailable("What is left of a budget cannot be found out now.", retry_after=1)

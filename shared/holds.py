@@ -212,13 +212,21 @@ async def open_counter(link: LinkLike, draw: Draw) -> Opened:
 
 
 async def fill_counter(
-    link: LinkLike, draw: Draw, opened: Opened, tokens: int, micros: int, again_ms: int = 0
+    link: LinkLike,
+    draw: Draw,
+    opened: Opened,
+    tokens: int,
+    micros: int,
+    again_ms: int = 0,
+    *,
+    anyway: bool = False,
 ) -> bool:
     """Says what was spent; False: something was settled meanwhile, so it may be more.
 
-    Said for the first time, it is to be looked up again in `again_ms`; 0: never.
+    Said for the first time, it is to be looked up again in `again_ms`; 0: never. `anyway`: what
+    is known is raised to it whatever was settled.
     """
-    values = (opened.epoch, opened.generation, tokens, micros, again_ms)
+    values = (opened.epoch, opened.generation, tokens, micros, again_ms, int(anyway))
     return bool(await _fill.run(link, (draw.counter,), values))
 
 

@@ -54,7 +54,8 @@ class Claimed(NamedTuple):
 
 class Placed(NamedTuple):
     """`waiting` counts the jobs ahead. Of a job with a hold there is also how its limits stand and,
-    where it is limited or unfunded, what is in the way: shared.holds reads these."""
+    where it is limited or unfunded, what is in the way: shared.holds reads these. One that is
+    queued has something there if a budget is to be looked up again."""
 
     state: Literal["queued", "known", "full", "limited", "unfunded"]
     waiting: int

@@ -77,10 +77,11 @@ class Connection(asyncio.Protocol):
             future.set_exception(Lost("not connected"))
             future.exception()
             return future
+        data = hiredis.pack_command(command)  # type: ignore[arg-type]
         self._waiting.append(future)
         if not self._unsent:
             self._loop.call_soon(self._send)
-        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type]
+        self._unsent.append(data)
         return future
 
     def _send(self) -> None:

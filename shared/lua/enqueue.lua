@@ -3,7 +3,8 @@
 -- ARGV: id, job bytes, life ms, limit, slack ms, cost ms, horizon ms, boundary ms, attempts before,
 --       life of the call in ms, 0: nobody is called, hold or ''
 -- Returns {1 queued | 0 known already | -1 full, waiting before}; of a job with a hold also how its
--- limits stand, and then {-2 a limit | -3 a budget, waiting, standing, what is in the way}.
+-- limits stand, and {'late'} if what was spent is to be looked up again; or else
+-- {-2 a limit | -3 a budget, waiting, standing, what is in the way}.
 -- Who is refused leaves no trace. A later attempt was let in before: it keeps its hold, or gets it
 -- again where Redis forgot it.
 -- The score orders: arrival, pushed back by the class's slack and by what the same API key
@@ -13,7 +14,7 @@ local now, epoch = clock()
 local waiting = redis.call('ZCOUNT', KEYS[1], '-inf', now - ARGV[8])
 if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting} end
 if waiting >= tonumber(ARGV[4]) then return {-1, waiting} end
-local standing
+local standing, late
 if ARGV[11] ~= '' then
   local names, hold = {KEYS[6], KEYS[7]}, cmsgpack.unpack(ARGV[11])
   if ARGV[9] == '0' then
@@ -21,7 +22,7 @@ if ARGV[11] ~= '' then
     standing, refused, there = check_limits(hold, now)
     if refused then return {-2, waiting, standing, refused} end
     local counters
-    refused, counters = check_budgets(hold, now)
+    refused, counters, late = check_budgets(hold, now)
     if refused then return {-3, waiting, standing, refused} end
     reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, hold[2], standing, there, now),
       now, epoch)
@@ -42,4 +43,4 @@ if ARGV[10] ~= '0' and redis.call('LLEN', KEYS[3]) < 1024 then
   redis.call('RPUSH', KEYS[3], KEYS[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[10])
 end
-return {1, waiting, standing}
+return {1, waiting, standing, late}

@@ -152,13 +152,14 @@ local function due(counter, now)
 end
 
 -- The first budget in the way: {'unknown'}, or {'spent', number, 1 tokens | 2 micros, spent, held};
--- and all counters.
+-- all counters; and {'late'} if one of them is to be looked up again, which stops nobody.
 local function check_budgets(hold, now)
-  local over
+  local over, late
   local counters = counters_of(hold)
   for i, draw in ipairs(hold[6]) do
     local c = counters[i]
-    if not c or due(c, now) then return {'unknown'} end
+    if not c or c[3] < 0 then return {'unknown'} end
+    if due(c, now) then late = {'late'} end
     for kind = 1, 2 do
       local limit, need = draw[kind + 1], hold[kind + 1]
       local spent, held = c[kind + 2], c[kind + 4]
@@ -167,7 +168,7 @@ local function check_budgets(hold, now)
       end
     end
   end
-  return over, counters
+  return over, counters, late
 end
 
 local function log_request(limit, stand, there, now)

@@ -213,15 +213,54 @@ async def test_what_ran_when_a_budget_was_made_is_counted_when_it_has_ended(
     await spending.find_out(BUDGET, now())
     assert await ending.finish(link, "wk", QUEUE, "job-1", encode(used(900)), None)
     assert await counted(link) == (0, 0, 0, 0)
-    late = held(1)
     reservations = Reservations(link, Prices(no_prices), spending, 60, SystemClock())
     number, placed = 1, Placed("known", 0)
     async with asyncio.timeout(30):
-        while placed.obstacle != [b"unknown"]:
+        while placed.obstacle != [b"late"]:
             number += 1
-            placed = await put(link, task(f"job-{number}", late))
+            placed = await put(link, task(f"job-{number}", held(1)))
+            assert placed.state == "queued"
             await asyncio.sleep(0.05)
+
+        async def ask() -> Placed:
+            nonlocal number
+            number += 1
+            job = task(f"job-{number}", held(1))
+            return await reservations.place(
+                Reservation(ACCOUNT, None, held(1)), lambda: put(link, job)
+            )
+
+        known = await counted(link)
+        while known is not None and known.tokens < 900:
+            await ask()
+            await asyncio.sleep(0.02)
+            known = await counted(link)
     with pytest.raises(BudgetExhausted, match="spent 900"):
         await reservations.place(
             Reservation(ACCOUNT, None, held(101)), lambda: put(link, task("job-0", held(101)))
         )
+
+
+async def test_a_second_look_without_the_database_stops_nobody(
+    link: Link, pool: Pool, database_url: str
+) -> None:
+    there = Spending(link, lambda: pool, 0.01 - MARGIN)
+    await there.find_out(BUDGET, now())
+    await asyncio.sleep(0.02)
+
+    def away() -> Pool:
+        raise psycopg.OperationalError("away")
+
+    spending = Spending(link, away, 60)
+    reservations = Reservations(link, Prices(no_prices), spending, 60, SystemClock())
+    for number in range(3):
+        job = task(f"job-{number}", held(1))
+        placed = await reservations.place(
+            Reservation(ACCOUNT, None, held(1)), lambda job=job: put(link, job)
+        )
+        assert (placed.state, placed.obstacle) == ("queued", [b"late"])
+    assert await counted(link) == (0, 0, 3, 0)
+    there.look_again([BUDGET], now())
+    async with asyncio.timeout(30):
+        while (await put(link, task(f"job-{now()}", held(1)))).obstacle is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -115,8 +115,13 @@ class Exchange(asyncio.Protocol):
             self.fail(EngineLost(f"the engine does not speak HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.outcome.done():
-            return
+        if not self.outcome.done():
+            self._lost(exc)
+        # The parser knows this and this the parser: a cycle that would keep the request's body.
+        del self._parser
+        self._on_event = self._reader = None
+
+    def _lost(self, exc: Exception | None) -> None:
         if self._begun and not self._framed and exc is None:
             self.on_message_complete()
         else:
@@ -234,6 +239,7 @@ class Upstream:
         finally:
             if not transport.is_closing():
                 transport.abort()
+            del exchange  # it has the error that this frame may be left with
 
     async def _connect(self, exchange: Exchange) -> tuple[asyncio.Transport, Exchange]:
         loop = asyncio.get_running_loop()
