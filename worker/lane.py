@@ -214,6 +214,7 @@ class Lane(Worker):
                 self._writer.forget(claimed.task.gateway, claimed.task.stream)
             await request.leave()
             await settle(self._link, self.name, request)
+            request.meter.close()
 
     async def _call(self, request: Request) -> None:
         claimed = request.claimed

@@ -51,6 +51,10 @@ class Meter:
         self._choices = choices
         self._per_prompt = per_prompt
 
+    def close(self) -> None:
+        """Lets go of the choices: they know the request, and it knows its meter."""
+        self._choices = ()
+
     def begin(self) -> None:
         """The first content is there."""
         if self._first_ms is None and self._first_attempt:
