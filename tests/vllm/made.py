@@ -16,7 +16,7 @@ MIB = 1 << 20
 Kind = TypeVar("Kind", bound=TorchEngine)
 
 
-def made(kind: type[Kind], home: Path, granted: int, **changes: object) -> Kind:
+def made(kind: type[Kind], home: Path, granted: int, /, **changes: object) -> Kind:
     """Not started; `granted` are the MiB that it may take."""
     settings = {
         "weights": str(place.weights()),
