@@ -41,7 +41,7 @@ from gateway.routes.usage import UsageRoute
 from gateway.semantic.semantic import Semantic
 from gateway.session import Sessions
 from gateway.tuned import Tuned
-from shared import db, heap, log, settings
+from shared import db, log, settings
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.settings import Settings
@@ -159,7 +159,6 @@ class Gateway:
                 asyncio.create_task(self.shelf.run()),
             ]
             loop.add_signal_handler(signal.SIGTERM, self._drain)
-            heap.settle()
             logger.info("gateway is up", name=self.dispatch.name)
             try:
                 yield

@@ -16,7 +16,7 @@ from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from shared import settings
+from shared import heap, settings
 from shared.lifeline import die_with_parent
 from shared.settings import Settings, SettingsError
 
@@ -35,7 +35,9 @@ def load_app(parent: int) -> Litestar:
     die_with_parent(parent)
     from gateway.app import create_app
 
-    return create_app()
+    app = create_app()
+    heap.settle()
+    return app
 
 
 def serve(chosen: Settings) -> None:

@@ -13,7 +13,7 @@ YOUNG = 10_000
 
 
 def settle() -> None:
-    """What is alive now lives as long as the process; to be called once it serves."""
+    """What is alive now lives as long as the process; to be called as it begins to serve."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, 10, 10)

@@ -17,7 +17,7 @@ import redis
 from arq.connections import create_pool
 from arq.worker import Worker, func
 
-from shared import heap, holds, ids, keys, log, queue
+from shared import holds, ids, keys, log, queue
 from shared.catalog import Catalog
 from shared.clock import Clock, SystemClock
 from shared.errors import HubError
@@ -133,7 +133,6 @@ class Lane(Worker):
         loops.append(asyncio.create_task(self._leases.run(), name="leases"))
         if self._servers is not None:
             loops.append(asyncio.create_task(self._servers.run(), name="servers"))
-        heap.settle()
         logger.info(
             "lane open", lane=self.lane, worker=self.name, models=list(self._loop.residents)
         )

@@ -14,7 +14,7 @@ import psycopg
 import uvloop
 from psycopg_pool import PoolTimeout
 
-from shared import db, log, settings
+from shared import db, heap, log, settings
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from worker import inventory, residency
@@ -78,6 +78,7 @@ async def serve(everything: settings.Settings, named: str | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, lane.request_stop)
         sampling = asyncio.create_task(sampler.run(), name="sampling")
+        heap.settle()
         try:
             await lane.main()
         finally:

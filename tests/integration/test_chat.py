@@ -41,7 +41,7 @@ class Upstream(BaseHTTPRequestHandler):
             self.events([chunk("half an ")])
         elif last == "hang":
             self.events([chunk("begun")])
-            self.server.left.wait(30)
+            self.server.left.wait(250)
         else:
             words = [body["model"], " ", str(len(body["messages"])), " ", last]
             self.events([chunk(word) for word in words], done=True)

@@ -57,7 +57,7 @@ def tune(lane: Lane, *, load_seconds: float = 0.1, **rules: float) -> None:
 
 def quickest(hub: Hub) -> str | None:
     """The worker that has it loaded soonest, as the gateway sees it; None: all are alike."""
-    seconds = {w.models["m"].bring_seconds: w.name for w in hub.dispatches[0].workers()}
+    seconds = {w.models["m"].bring_seconds: w.name for w in hub.dispatches[0].sightings.workers()}
     return seconds[min(seconds)] if len(seconds) > 1 else None
 
 
@@ -82,7 +82,7 @@ async def test_a_load_that_fails_everywhere_is_told_after_each_has_tried(
         lanes = [await hub.lane(url=f"unix:{tmp_path}/nobody") for _ in range(3)]
         for lane in lanes:
             tune(lane, first_pause=30.0)
-        await eventually(lambda: len(hub.dispatches[0].workers()) == 3)
+        await eventually(lambda: len(hub.dispatches[0].sightings.workers()) == 3)
         asked = await asyncio.gather(*(hub.ask(20, key=f"k{n}") for n in range(PLACES + 4)))
         for items in await asyncio.gather(*map(rest, asked)):
             (failed,) = items
