@@ -41,7 +41,7 @@ class Upstream(BaseHTTPRequestHandler):
             self.events([chunk("half an ")])
         elif last == "hang":
             self.events([chunk("begun")])
-            self.server.left.wait(250)
+            self.server.left.wait(30)
         else:
             words = [body["model"], " ", str(len(body["messages"])), " ", last]
             self.events([chunk(word) for word in words], done=True)
@@ -225,6 +225,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environ,
+        # What runs in the background may have been started with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"hang\n")
