@@ -1,23 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import psycopg
 import pytest
 
-from shared.db import Pool, connect, transaction
+from shared.db import Pool, transaction
 from shared.settings import SettingsError
 from shared.store import api_key
 from shared.wire.account import SCOPES, Budget, Limits
 
 KEY = "sk-first-0123456789"
 OTHER = "sk-second-0123456789"
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with connect(database_url) as pool:
-        yield pool
 
 
 async def insert(pool: Pool, key: str, lifetime: str | None) -> None:

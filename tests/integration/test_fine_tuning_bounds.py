@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 
 import pytest
 
-from shared import db, ids, training
+from shared import ids, training
 from shared.db import Pool, transaction
-from shared.settings import Settings
 from shared.store import fine_tuning as store
 from shared.store import metric
 from shared.wire.training import Asked, Claim, Created, Note
@@ -17,12 +15,6 @@ from trainer import publish
 from trainer.book import Book
 
 LONG = 50_001
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with db.connect(Settings(database_url=database_url).postgres) as pool:
-        yield pool
 
 
 @pytest.fixture

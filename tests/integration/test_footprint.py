@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import msgspec
 import pytest
 
-from shared.db import Pool, connect
+from shared.db import Pool
 from shared.footprint import SETTLED, Footprint, Key
 from shared.store import footprint
 
 KEY = Key("cpu", "m", "llamacpp", 4096, 4)
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with connect(database_url) as pool:
-        yield pool
 
 
 def seen(peak: int, requests: int, weights: int = 100) -> Footprint:

@@ -6,31 +6,15 @@ Its children pretend to train (tests/fakes/training_child.py); everything else i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from shared.db import transaction
 from shared.store import fine_tuning, tuned_model
 from shared.wire.openai.fine_tuning import AliasPut
 from tests.fakes.training_child import STEPS
-from tests.trainers import Trainer, running_trainer
+from tests.trainers import Trainer
 from trainer import naming
 
 OPEN = ("validating_files", "queued", "running")
-
-
-@pytest.fixture
-async def quick(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
-    async with running_trainer(home, database_url, valkey_url) as trainer:
-        yield trainer
-
-
-@pytest.fixture
-async def slow(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
-    async with running_trainer(home, database_url, valkey_url, seconds=0.1) as trainer:
-        yield trainer
 
 
 async def test_cancelled_while_its_model_is_published_it_leaves_nothing(quick: Trainer) -> None:

@@ -36,12 +36,6 @@ PROJECT = "proj_default"
 ON = Chosen(enabled=True)
 
 
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with connect(database_url) as pool:
-        yield pool
-
-
 def ask(text: str, scope: str = "s", project: str = PROJECT, model: str = "m") -> Question:
     digest = hashlib.sha256(text.encode()).digest()
     return Question(project, hashlib.sha256(scope.encode()).digest(), text, digest, model)

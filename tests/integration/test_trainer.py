@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -25,18 +24,6 @@ from trainer.speed import CPU_SHARE
 
 EVERY = list(range(1, STEPS + 1))
 OPEN = ("validating_files", "queued", "running")
-
-
-@pytest.fixture
-async def quick(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
-    async with running_trainer(home, database_url, valkey_url) as trainer:
-        yield trainer
-
-
-@pytest.fixture
-async def slow(home: Path, database_url: str, valkey_url: str) -> AsyncIterator[Trainer]:
-    async with running_trainer(home, database_url, valkey_url, seconds=0.1) as trainer:
-        yield trainer
 
 
 async def test_a_job_becomes_a_model(quick: Trainer) -> None:
