@@ -16,8 +16,8 @@ from openai import OpenAI
 
 from shared.settings import Settings
 from shared.store.blob import LEASE
+from tests.file_project import MIB, send_half
 from tests.hub import Hub, running_hub
-from tests.integration.test_files import MIB, send_half
 
 Note = Callable[[str], None]
 KILLS = 4

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.db import Pool, connect
 from shared.settings import Settings
+from tests.file_project import Project
 from tests.gateway import running_gateway
+from tests.hub import Hub
 from tests.integration.fine_tuning import LINE, TOML, Place
 from tests.trainers import Trainer, running_trainer
 
@@ -44,3 +48,22 @@ def place(database_url: str, valkey_url: str, home: Path) -> Iterator[Place]:
             yield place
         finally:
             place.sdk.close()
+
+
+@pytest.fixture
+def new_project() -> Iterator[Callable[..., Project]]:
+    """Makes projects whose clients are closed in the end."""
+    with contextlib.ExitStack() as until:
+
+        def make(hub: Hub, **fields: Any) -> Project:
+            project = Project(hub, **fields)
+            until.callback(project.sdk.close)
+            return project
+
+        yield make
+
+
+@pytest.fixture
+def project(hub: Hub, new_project: Callable[..., Project]) -> Project:
+    """One in the hub that tests share."""
+    return new_project(hub)

@@ -16,8 +16,8 @@ from shared.files.address import parse
 from shared.files.blobs import Lost
 from shared.files.s3 import CHUNK, S3
 from tests.bench.cpu import resident
+from tests.file_project import MIB, Project, send_half, wait
 from tests.hub import Hub, running_hub
-from tests.integration.test_files import MIB, Project, send_half, wait
 from tests.s3 import QUOTED, S3Server, running_s3
 
 
