@@ -13,10 +13,10 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.caller import Caller
 from tests.contract import schema
 from tests.contract.client import Client
 from tests.hub import Hub
-from tests.integration.test_usage import Caller
 
 ROOT = "/organization"
 

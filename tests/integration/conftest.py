@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from shared.db import Pool, connect
 from shared.settings import Settings
+from tests.caller import Caller
 from tests.file_project import Project
 from tests.gateway import running_gateway
 from tests.hub import Hub
@@ -67,3 +69,23 @@ def new_project() -> Iterator[Callable[..., Project]]:
 def project(hub: Hub, new_project: Callable[..., Project]) -> Project:
     """One in the hub that tests share."""
     return new_project(hub)
+
+
+@pytest.fixture
+def admin(hub: Hub) -> Iterator[Caller]:
+    """The first key of the hub."""
+    admin = Caller(hub, hub.key)
+    yield admin
+    admin.sdk.close()
+
+
+@pytest.fixture
+def caller(hub: Hub, admin: Caller) -> Iterator[Caller]:
+    """A key of a project of its own, which may ask models and nothing else."""
+    name = f"usage {uuid4().hex}"
+    project = admin.send("POST", "/api/v1/admin/projects", {"name": name}).json["id"]
+    made = admin.send("POST", "/api/v1/admin/keys", {"name": "usage", "project": project}).json
+    caller = Caller(hub, made["value"])
+    caller.project, caller.id = project, made["id"]
+    yield caller
+    caller.sdk.close()

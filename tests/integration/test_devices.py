@@ -22,10 +22,10 @@ from shared import keys
 from shared.settings import DEFAULT_MODELS
 from shared.wire.node import WorkerState, decode_state
 from tests import models
+from tests.caller import Caller
 from tests.contract.client import Client
 from tests.fakes.nvml.card import build, fake_nvml
 from tests.hub import Hub, command_line, running_hub
-from tests.integration.test_usage import Caller
 from tests.server import temporary_home
 
 FILE = DEFAULT_MODELS[Hub.chat_model].file

@@ -1,197 +1,22 @@
-"""From a request to its receipt and to the reports, through the whole hub with real weights."""
+"""From requests to the reports, through the whole hub with real weights."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 import openai
 import pytest
-from openai import OpenAI
 
+from tests.caller import Caller, ask, until
 from tests.hub import Hub
-
-WITHIN = 30.0
-
-
-class Reply(NamedTuple):
-    status: int
-    text: str
-    headers: dict[str, str]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-
-class Caller:
-    """One key of the hub."""
-
-    def __init__(self, hub: Hub, key: str) -> None:
-        self.key = key
-        self._hub = hub
-
-    @cached_property
-    def sdk(self) -> OpenAI:
-        key = self.key
-        return OpenAI(base_url=self._hub.base_url, api_key=key, admin_api_key=key, max_retries=0)
-
-    def send(self, method: str, path: str, body: object = None) -> Reply:
-        request = urllib.request.Request(
-            self._hub.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.key}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                headers = {name.lower(): value for name, value in reply.headers.items()}
-                return Reply(reply.status, reply.read().decode(), headers)
-        except urllib.error.HTTPError as error:
-            headers = {name.lower(): value for name, value in error.headers.items()}
-            return Reply(error.code, error.read().decode(), headers)
-
-    def get(self, path: str) -> Reply:
-        return self.send("GET", path)
-
-    def receipt(self, id_: str) -> dict[str, Any]:
-        """Once it is in the ledger."""
-        return until(
-            lambda: self.get(f"/api/v1/requests/{id_}"),
-            lambda reply: reply.status == 200 and not reply.json["pending"],
-        ).json
-
-    def usage(self, query: str = "") -> list[dict[str, Any]]:
-        return list(self.get(f"/api/v1/usage{query}").json["data"])
-
-
-def until(ask: Callable[[], Reply], met: Callable[[Reply], bool]) -> Reply:
-    deadline = time.monotonic() + WITHIN
-    while True:
-        reply = ask()
-        if met(reply):
-            return reply
-        assert time.monotonic() < deadline, reply
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def admin(hub: Hub) -> Iterator[Caller]:
-    admin = Caller(hub, hub.key)
-    yield admin
-    admin.sdk.close()
-
-
-@pytest.fixture
-def caller(hub: Hub, admin: Caller) -> Iterator[Caller]:
-    """A key of a project of its own, which may ask models and nothing else."""
-    name = f"usage {uuid4().hex}"
-    project = admin.send("POST", "/api/v1/admin/projects", {"name": name}).json["id"]
-    made = admin.send("POST", "/api/v1/admin/keys", {"name": "usage", "project": project}).json
-    caller = Caller(hub, made["value"])
-    caller.project, caller.id = project, made["id"]  # type: ignore[attr-defined]
-    yield caller
-    caller.sdk.close()
-
-
-def ask(caller: Caller, hub: Hub, **more: Any) -> Any:
-    return caller.sdk.chat.completions.with_raw_response.create(
-        model=hub.chat_model,
-        messages=[{"role": "user", "content": f"Name a fruit. {uuid4().hex}"}],
-        max_tokens=8,
-        **more,
-    )
-
-
-def test_a_receipt_is_found_by_both_ids(hub: Hub, caller: Caller) -> None:
-    raw = ask(caller, hub, temperature=0.3)
-    answer = raw.parse()
-    receipt = caller.receipt(answer.id)
-    assert answer.id.startswith("chatcmpl-")
-    assert receipt["id"] == raw.headers["x-request-id"]
-    assert caller.receipt(raw.headers["x-request-id"]) == receipt
-    usage = answer.usage
-    assert receipt["tokens_in"] == usage.prompt_tokens
-    assert receipt["tokens_out"] == usage.completion_tokens
-    assert receipt["tokens_cached"] == usage.prompt_tokens_details.cached_tokens
-    assert (receipt["status"], receipt["code"], receipt["streamed"]) == (200, None, False)
-    assert (receipt["key"], receipt["project"]) == (caller.id, caller.project)  # type: ignore[attr-defined]
-    assert receipt["model"] == hub.chat_model
-    assert (receipt["endpoint"], receipt["class"]) == ("chat/completions", "interactive")
-    assert 0 <= receipt["queue_ms"] <= receipt["first_ms"] <= receipt["total_ms"]
-
-
-def test_a_stream_and_who_leaves_it(hub: Hub, caller: Caller) -> None:
-    stream = caller.sdk.chat.completions.create(
-        model=hub.chat_model,
-        messages=[{"role": "user", "content": "Tell a very long story about the sea."}],
-        max_tokens=2000,
-        stream=True,
-        extra_body={"ignore_eos": True},
-    )
-    chunks = []
-    for chunk in stream:
-        chunks.append(chunk)
-        if len(chunks) == 12:
-            break
-    stream.close()
-    receipt = caller.receipt(chunks[0].id)
-    assert (receipt["status"], receipt["code"]) == (499, "client_closed_request")
-    assert receipt["streamed"]
-    assert 10 <= receipt["tokens_out"] < 2000
-    assert receipt["tokens_in"] > 5
-
-
-def test_embeddings_and_completions(hub: Hub, caller: Caller) -> None:
-    made = caller.sdk.embeddings.with_raw_response.create(
-        model=hub.embedding_model, input=["one", "two"]
-    )
-    receipt = caller.receipt(made.headers["x-request-id"])
-    assert receipt["tokens_in"] == made.parse().usage.prompt_tokens
-    assert (receipt["endpoint"], receipt["tokens_out"]) == ("embeddings", 0)
-    done = caller.sdk.completions.create(model=hub.chat_model, prompt="One, two,", max_tokens=5)
-    receipt = caller.receipt(done.id)
-    assert done.usage is not None
-    assert (receipt["endpoint"], receipt["tokens_out"]) == (
-        "completions",
-        done.usage.completion_tokens,
-    )
-
-
-def test_refusals_are_in_the_ledger_too(hub: Hub, caller: Caller) -> None:
-    for model in ("gpt-9", hub.chat_model):
-        body = {"model": model, "messages": "none"}
-        reply = caller.send("POST", "/v1/chat/completions", body)
-        receipt = caller.receipt(reply.headers["x-request-id"])
-        assert receipt["status"] == reply.status
-        assert receipt["code"] == reply.json["error"]["code"]
-        assert (receipt["tokens_in"], receipt["tokens_out"], receipt["micros"]) == (0, 0, 0)
-
-
-def test_a_receipt_is_for_its_key_and_administrators(
-    hub: Hub, caller: Caller, admin: Caller
-) -> None:
-    id_ = ask(caller, hub).headers["x-request-id"]
-    receipt = caller.receipt(id_)
-    assert admin.receipt(id_) == receipt
-    made = admin.send("POST", "/api/v1/admin/keys", {"name": "other"}).json
-    other = Caller(hub, made["value"])
-    assert other.get(f"/api/v1/requests/{id_}").status == 404
-    for wrong in ("req_1", f"req_{uuid4().hex}", "", "req_" + "g" * 32):
-        assert admin.get(f"/api/v1/requests/{wrong}").status == 404
-    assert Caller(hub, "sk-wrong").get(f"/api/v1/requests/{id_}").status == 401
 
 
 def test_reports(hub: Hub, caller: Caller, admin: Caller) -> None:
+    admin.receipt(ask(admin, hub).headers["x-request-id"])
     asked = [ask(caller, hub, temperature=0.5) for _ in range(3)]
     caller.send("POST", "/v1/chat/completions", {"model": "gpt-9", "messages": []})
     usages = [raw.parse().usage for raw in asked]
@@ -207,9 +32,9 @@ def test_reports(hub: Hub, caller: Caller, admin: Caller) -> None:
     assert row["failures"] == 1
     by = caller.usage("?group_by=model,endpoint&group_by=hour,key")
     assert {one["model"] for one in by} == {"", hub.chat_model}
-    assert {one["key"] for one in by} == {caller.id}  # type: ignore[attr-defined]
+    assert {one["key"] for one in by} == {caller.id}
     assert all(one["start"] % 3600 == 0 for one in by)
-    seen = admin.usage(f"?project={caller.project}&group_by=class,project,adapter")  # type: ignore[attr-defined]
+    seen = admin.usage(f"?project={caller.project}&group_by=class,project,adapter")
     assert [(one["requests"], one["class"], one["adapter"]) for one in seen] == [
         (4, "interactive", "")
     ]
@@ -266,7 +91,7 @@ def test_bad_questions(hub: Hub, admin: Caller, query: str, param: str) -> None:
 
 
 def test_a_key_sees_no_other_keys_usage(caller: Caller, admin: Caller) -> None:
-    assert caller.get(f"/api/v1/usage?key={caller.id}").status == 200  # type: ignore[attr-defined]
+    assert caller.get(f"/api/v1/usage?key={caller.id}").status == 200
     reply = caller.get("/api/v1/usage?key=key_of_another")
     assert (reply.status, reply.json["error"]["param"]) == (403, "key")
     assert caller.get("/v1/organization/usage/completions?start_time=1").status == 403
@@ -279,7 +104,7 @@ def test_openais_own_client(hub: Hub, caller: Caller, admin: Caller) -> None:
     caller.receipt(made.headers["x-request-id"])
     now = int(time.time())
     usage = admin.sdk.admin.organization.usage
-    mine: dict[str, Any] = {"project_ids": [caller.project]}  # type: ignore[attr-defined]
+    mine: dict[str, Any] = {"project_ids": [caller.project]}
     for width, seconds in (("1m", 60), ("1h", 3600), ("1d", 86_400)):
         page = usage.completions(
             start_time=now - seconds,
@@ -328,15 +153,3 @@ def test_months(admin: Caller) -> None:
     assert len(months) >= 3
     for month, status in ((this, 400), (months[-1]["id"], 400), ("1999-01", 404), ("x", 404)):
         assert admin.send("DELETE", f"/api/v1/admin/usage/months/{month}").status == status
-
-
-def test_what_waits_is_in_the_metrics(hub: Hub, caller: Caller, admin: Caller) -> None:
-    caller.receipt(ask(caller, hub).headers["x-request-id"])
-    text = admin.get("/metrics").text
-    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
-    assert figures["aihub_usage_writer"] == "1"
-    assert float(figures["aihub_usage_written_total"]) > 0
-    for why in ("stream_full", "gateway_full", "unwritable"):
-        assert figures[f'aihub_usage_lost_total{{why="{why}"}}'] == "0"
-    for name in ("waiting_events", "oldest_seconds", "unsent_events"):
-        assert f"aihub_usage_{name}" in figures

@@ -10,10 +10,10 @@ from uuid import uuid4
 import psycopg
 from openai import OpenAI
 
+from tests.caller import Caller
 from tests.contract.client import Client
 from tests.hub import Hub
 from tests.integration.test_accounts_cli import aihub, said
-from tests.integration.test_usage import Caller
 
 
 def asked(hub: Hub) -> str:
