@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests import native
+from tests.command import aihub, said
 from tests.contract.client import Client, Reply
 from tests.hub import Hub, running_hub
-from tests.integration.test_accounts_cli import aihub, said
 
 TOML = """
 [models.one]

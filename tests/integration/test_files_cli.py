@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from deploy.sending import LARGE
+from tests.command import aihub, said
 from tests.hub import Hub
-from tests.integration.test_accounts_cli import aihub, said
 
 
 def test_from_upload_to_deletion(hub: Hub, tmp_path: Path) -> None:

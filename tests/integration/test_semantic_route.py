@@ -14,9 +14,9 @@ import pytest
 from gateway.cache.kept import Kept, encode
 from shared import settings
 from shared.wire.event import Answer, Choice, Usage
+from tests.command import aihub
 from tests.contract.client import Client
 from tests.hub import Hub, running_hub
-from tests.integration.test_accounts_cli import aihub
 
 ADMIN = "//api/v1/admin"
 ASKED = "What is the capital of Peru?"

@@ -11,9 +11,9 @@ import psycopg
 from openai import OpenAI
 
 from tests.caller import Caller
+from tests.command import aihub, said
 from tests.contract.client import Client
 from tests.hub import Hub
-from tests.integration.test_accounts_cli import aihub, said
 
 
 def asked(hub: Hub) -> str:
