@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
 
 from shared.errors import (
@@ -23,25 +19,15 @@ from shared.errors import (
     InvalidValue,
     UnsupportedParameter,
 )
-from shared.settings import DEFAULT_MODELS, Model, Settings
 from shared.wire.event import Usage
 from tests import models
 from tests.asking import TOOLS, Watched, ask, generation
 from tests.engine_claims import Answers, Counts, GoesOn
+from tests.integration.llamacpp import engine
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp import LlamaCpp
-from worker.engines.registry import build
 
 CONTEXT = 1024
-REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
-"""Texts and their float64 vectors, recorded by `python -m tests.bench.embeddings --record`."""
-
-
-def engine(home: Path, name: str, **changes: Any) -> LlamaCpp:
-    model: Model = msgspec.structs.replace(DEFAULT_MODELS[name], threads=1, **changes)
-    made = build(name, model, Settings(home=str(home)))
-    assert isinstance(made, LlamaCpp)
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +40,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def chat(home: Path) -> AsyncIterator[LlamaCpp]:
     made = engine(home, models.CHAT, context=CONTEXT)
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-async def embedding(home: Path) -> AsyncIterator[LlamaCpp]:
-    made = engine(home, models.EMBEDDING)
     await made.start()
     yield made
     await made.stop()
@@ -254,7 +232,8 @@ async def test_the_child_follows_its_parent(home: Path) -> None:
     """kill -9 of the process that started the engine ends the engine."""
     script = (
         "import asyncio, sys\n"
-        "from tests.integration.test_llamacpp import engine, models\n"
+        "from tests import models\n"
+        "from tests.integration.llamacpp import engine\n"
         "from pathlib import Path\n"
         "async def main():\n"
         f"    made = engine(Path({str(home)!r}), models.EMBEDDING)\n"
@@ -284,52 +263,3 @@ async def test_the_child_follows_its_parent(home: Path) -> None:
     await later.start()
     await later.stop()
     assert list((home / "run").glob("llama-*")) == []
-
-
-async def test_embeddings_equal_the_reference(embedding: LlamaCpp) -> None:
-    texts = list(REFERENCE) * 20
-    vectors = await embedding.embed(texts, None)
-    rows = np.frombuffer(vectors.data, "<f4").reshape(vectors.count, vectors.width)
-    assert rows.shape == (len(texts), 384)
-    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    expected = np.stack([np.frombuffer(b64decode(row), "<f4") for row in REFERENCE.values()])
-    assert np.min(np.sum(rows[: len(expected)] * expected, axis=1)) > 0.9999
-    assert np.allclose(rows[-len(expected) :], rows[: len(expected)], atol=1e-3)
-    assert rows[0] @ rows[1] > 0.7 > 0.1 > rows[0] @ rows[2]
-    one = await embedding.embed([texts[0]], 384)
-    assert one.usage.prompt == 8
-
-
-async def test_foreign_ids_are_read_as_cl100k(embedding: LlamaCpp) -> None:
-    by_text = await embedding.embed(["Hello world"], None)
-    by_ids = await embedding.embed([[9906, 1917]], None)
-    assert by_ids == by_text
-
-
-@pytest.mark.parametrize(
-    ("inputs", "dimensions", "error", "param"),
-    [
-        (["x", "hi " * 600], None, ContextLengthExceeded, "input[1]"),
-        ([[1], [100256]], None, InvalidValue, "input[1]"),
-        (["x"], 128, UnsupportedParameter, "dimensions"),
-    ],
-)
-async def test_embedding_refusals(
-    embedding: LlamaCpp, inputs: Any, dimensions: int | None, error: type[HubError], param: str
-) -> None:
-    with pytest.raises(error) as caught:
-        await embedding.embed(inputs, dimensions)
-    assert caught.value.param == param
-
-
-async def test_own_ids(home: Path) -> None:
-    made = engine(home, models.EMBEDDING, token_input="own")
-    await made.start()
-    try:
-        by_ids = await made.embed([[101, 7592, 2088, 102]], None)
-        by_text = await made.embed(["hello world"], None)
-        assert by_ids.data == by_text.data
-        with pytest.raises(InvalidValue):
-            await made.embed([[30522]], None)
-    finally:
-        await made.stop()

@@ -14,24 +14,13 @@ import pytest
 from shared.errors import InvalidValue, ModelUnavailable, UnsupportedValue
 from shared.settings import DEFAULT_MODELS, Settings
 from tests import adapters, models
+from tests.asking import Watched
 from tests.unit.worker.engines.recorder import Recorder
 from worker.engines.base import EngineLost, Generation
 from worker.engines.llamacpp import LlamaCpp
 
 COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
 LENGTH = 12
-
-
-class Watched(Recorder):
-    """Tells when the first piece came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = asyncio.Event()
-
-    def text(self, text: str) -> None:
-        super().text(text)
-        self.begun.set()
 
 
 @pytest.fixture(scope="module")
