@@ -26,7 +26,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("busy")
 """How long one example takes says nothing where others use the machine too."""
 pytest.register_assert_rewrite(
-    "tests.asking", "tests.engine_claims", "tests.integration.fine_tuning"
+    *("tests.asking", "tests.engine_claims"),
+    *("tests.integration.fine_tuning", "tests.integration.card_place"),
 )
 
 FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.estimate import Estimate
 from shared.footprint import Key
+from tests.estimates import estimate
 from tests.unit.worker.scripted import Scripted
 from worker.cpu import CpuDevice
 from worker.device import Measured
@@ -22,21 +22,6 @@ def books() -> Ledger:
 def model(books: Ledger) -> Resident:
     key = Key("cpu", "m", "llamacpp", 1, 1)
     return Resident("m", Scripted(), CpuDevice(), books, 500, None, key, {})
-
-
-def estimate(weights: int) -> Estimate:
-    """All of it weights."""
-    return Estimate(
-        engine="vllm",
-        device="cuda",
-        context=1,
-        parallel=1,
-        weights=weights,
-        kv_cache=0,
-        activations=0,
-        logits=0,
-        runtime=0,
-    )
 
 
 def booked(books: Ledger) -> tuple[int, int | None]:
