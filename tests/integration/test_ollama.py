@@ -1,4 +1,4 @@
-"""The Ollama engine against a stand-in for `ollama serve` on real weights, and the stand-in itself.
+"""The Ollama engine against a stand-in for `ollama serve` on real weights.
 
 Where OLLAMA_HOST is set, the last test runs against that server.
 """
@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import ollama
 import pytest
 
 from shared.errors import (
@@ -28,21 +27,19 @@ from shared.errors import (
     UnsupportedParameter,
     UnsupportedValue,
 )
-from shared.settings import DEFAULT_MODELS, Model, Settings
+from shared.settings import Model, Settings
 from shared.wire.event import Usage
 from tests import models
-from tests.asking import TELL, TOOLS, ask, generation
+from tests.asking import TOOLS, ask, generation
 from tests.engine_claims import Answers
 from tests.fakes.ollama import OllamaDouble, ollama_double
-from tests.fakes.ollama_memory import Served
+from tests.fakes.ollama_disk import CHAT, DISK, EMBEDDING
 from tests.unit.worker.engines.recorder import Recorder
 from worker.engines.base import EngineLost
 from worker.engines.ollama import Ollama
 from worker.engines.ollama_server import catalog
 from worker.engines.registry import build
 
-CHAT = "smollm2:135m"
-EMBEDDING = "all-minilm"
 REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").read_bytes())
 
 
@@ -55,11 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[OllamaDouble]:
-    disk = {
-        CHAT: Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama"),
-        f"{EMBEDDING}:latest": Served(DEFAULT_MODELS[models.EMBEDDING], ("embedding",), "bert"),
-    }
-    async with ollama_double(disk, settings) as double:
+    async with ollama_double(dict(DISK), settings) as double:
         yield double
 
 
@@ -76,41 +69,6 @@ async def chat(server: OllamaDouble, settings: Settings) -> AsyncIterator[Ollama
     await made.start()
     yield made
     await made.stop()
-
-
-async def test_the_stand_in_satisfies_the_official_client(server: OllamaDouble) -> None:
-    client = ollama.AsyncClient(host=server.url)
-    listed = (await client.list()).models
-    assert [one.model for one in listed] == [CHAT, f"{EMBEDDING}:latest"]
-    assert all(one.size and one.details and one.details.format == "gguf" for one in listed)
-    assert (await client.show(EMBEDDING)).capabilities == ["embedding"]
-    options = {"num_predict": 6, "temperature": 0, "num_ctx": 512}
-    parts = [
-        part
-        async for part in await client.chat(CHAT, TELL, stream=True, options=options, logprobs=True)
-    ]
-    whole = await client.chat(CHAT, TELL, options=options)
-    assert "".join(part.message.content or "" for part in parts) == whole.message.content
-    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
-    assert parts[0].logprobs and parts[0].logprobs[0].logprob <= 0
-    assert (parts[-1].done_reason, parts[-1].eval_count) == ("length", 6)
-    assert parts[-1].prompt_eval_count == whole.prompt_eval_count
-    running = (await client.ps()).models
-    assert [(one.model, one.context_length) for one in running] == [(CHAT, 512)]
-    assert running[0].expires_at is not None
-    told = await client.generate(CHAT, "Once upon a", raw=True, options=options)
-    assert told.response.startswith(" time")
-    assert (await client.generate(CHAT, keep_alive=0)).done_reason == "unload"
-    assert (await client.generate(CHAT, options=options)).done_reason == "load"
-    embedded = await client.embed(EMBEDDING, ["one", "two"], options={"num_ctx": 512})
-    assert [len(row) for row in embedded.embeddings] == [384, 384]
-    for call in (client.show("nothing"), client.generate("nothing", "x")):
-        with pytest.raises(ollama.ResponseError, match="model 'nothing' not found") as missing:
-            await call
-        assert missing.value.status_code == 404
-    with pytest.raises(ollama.ResponseError, match="does not support chat") as refused:
-        await client.chat(EMBEDDING, TELL)
-    assert refused.value.status_code == 400
 
 
 async def test_its_models_and_what_they_take(chat: Ollama, server: OllamaDouble) -> None:
@@ -235,11 +193,10 @@ async def test_what_the_server_complains_about(chat: Ollama, server: OllamaDoubl
 
 
 async def test_a_server_that_went_away_is_noticed(settings: Settings) -> None:
-    disk = {CHAT: Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama")}
     entry = Model(engine="ollama", url="http://127.0.0.1:9", context=512)
     with pytest.raises(EngineFailed, match="does not answer"):
         await Ollama(CHAT, entry, settings).start()
-    async with ollama_double(disk, settings) as server:
+    async with ollama_double({CHAT: DISK[CHAT]}, settings) as server:
         entry = Model(engine="ollama", url=server.url, context=512)
         made = Ollama(CHAT, entry, settings, renewal=0.05)
         await made.start()

@@ -7,16 +7,12 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from shared.settings import DEFAULT_MODELS, Settings
+from shared.settings import Settings
 from tests import models
 from tests.fakes.ollama_apart import Apart, ollama_apart
-from tests.fakes.ollama_memory import Served
+from tests.fakes.ollama_disk import DISK
 from tests.hub import running_hub
 
-DISK = {
-    "smollm2:135m": Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama"),
-    "all-minilm:latest": Served(DEFAULT_MODELS[models.EMBEDDING], ("embedding",), "bert"),
-}
 COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
 
 

@@ -12,18 +12,14 @@ from typing import Any
 import openai
 import pytest
 
-from shared.settings import DEFAULT_MODELS, Settings
+from shared.settings import Settings
 from tests import models
 from tests.fakes.ollama_apart import Apart, ollama_apart
-from tests.fakes.ollama_memory import Served
+from tests.fakes.ollama_disk import CHAT, DISK
 from tests.hub import Hub, running_hub
 
 WITHIN = 60.0
-CHAT, EMBEDDING = "smollm2:135m", "all-minilm:latest"
-SERVED = {
-    CHAT: Served(DEFAULT_MODELS[models.CHAT], ("completion",), "llama"),
-    EMBEDDING: Served(DEFAULT_MODELS[models.EMBEDDING], ("embedding",), "bert"),
-}
+EMBEDDING = "all-minilm:latest"
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Count from one to twenty in words."}],
     "max_tokens": 8,
@@ -35,7 +31,7 @@ ASKED: dict[str, Any] = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     home = tmp_path_factory.mktemp("ollama-offers")
     models.lend(home)
-    with ollama_apart({CHAT: SERVED[CHAT]}, Settings(home=str(home))) as running:
+    with ollama_apart({CHAT: DISK[CHAT]}, Settings(home=str(home))) as running:
         yield running
 
 
@@ -113,14 +109,14 @@ def test_a_model_answers_without_a_table_of_its_own(hub: Hub, client: openai.Ope
 
 def test_one_that_is_pulled_appears(server: Apart, hub: Hub, client: openai.OpenAI) -> None:
     lists(hub, "box/smollm2:135m")
-    server.disk[EMBEDDING] = SERVED[EMBEDDING]
+    server.disk[EMBEDDING] = DISK[EMBEDDING]
     lists(hub, "box/smollm2:135m", "box/all-minilm:latest")
     rows = client.embeddings.create(model="box/all-minilm", input=["one", "two"]).data
     assert [len(row.embedding) for row in rows] == [384, 384]
 
 
 def test_orders_and_status(server: Apart, hub: Hub, client: openai.OpenAI) -> None:
-    server.disk[EMBEDDING] = SERVED[EMBEDDING]
+    server.disk[EMBEDDING] = DISK[EMBEDDING]
     lists(hub, "box/smollm2:135m", "box/all-minilm:latest")
     assert order(hub, "load", model="box/all-minilm", wait=True)["state"] == "ready"
     assert EMBEDDING in server.memory.held
@@ -144,7 +140,7 @@ def test_orders_and_status(server: Apart, hub: Hub, client: openai.OpenAI) -> No
 
 
 def test_one_that_is_deleted_leaves(server: Apart, hub: Hub, client: openai.OpenAI) -> None:
-    server.disk["copy:latest"] = SERVED[CHAT]
+    server.disk["copy:latest"] = DISK[CHAT]
     lists(hub, "box/smollm2:135m", "box/copy:latest", *left(server))
     client.chat.completions.create(model="box/copy", **ASKED)
     del server.disk["copy:latest"]
@@ -152,7 +148,7 @@ def test_one_that_is_deleted_leaves(server: Apart, hub: Hub, client: openai.Open
     for name in ("box/copy", "box/copy:latest"):
         with pytest.raises(openai.NotFoundError, match="of 'box/\\*' has none of that name"):
             client.chat.completions.create(model=name, **ASKED)
-    server.disk["copy:latest"] = SERVED[CHAT]
+    server.disk["copy:latest"] = DISK[CHAT]
     lists(hub, "box/smollm2:135m", "box/copy:latest", *left(server))
     answered(lambda: client.chat.completions.create(model="box/copy", **ASKED))
     del server.disk["copy:latest"]
@@ -166,7 +162,7 @@ def left(server: Apart) -> set[str]:
 def test_who_is_served_when_it_is_deleted_is_served_and_who_waits_is_told(
     server: Apart, hub: Hub, client: openai.OpenAI
 ) -> None:
-    server.disk["copy:latest"] = SERVED[CHAT]
+    server.disk["copy:latest"] = DISK[CHAT]
     lists(hub, "box/smollm2:135m", "box/copy:latest", *left(server))
     long = {**ASKED, "max_tokens": 600}
     stream = client.chat.completions.create(model="box/copy", stream=True, **long)
