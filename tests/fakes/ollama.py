@@ -7,7 +7,6 @@ it streams, what it answers to empty requests, how it complains.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +14,8 @@ from contextlib import asynccontextmanager
 
 from shared.settings import Settings
 from tests.fakes.ollama_memory import Body, Complaint, Memory, Served, seconds
+from tests.fakes.ollama_options import translated
+from tests.fakes.ollama_port import Port
 from tests.fakes.ollama_reply import Reply, now
 from worker.engines.base import EngineLost
 from worker.engines.llamacpp_server import LlamaServer
@@ -23,30 +24,24 @@ from worker.engines.upstream import Refused
 NANOSECONDS = 1_000_000_000
 LAST_BYTES = 5.0
 """Seconds that open connections get to close."""
-SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty"),
-    *("frequency_penalty", "repeat_penalty", "repeat_last_n", "stop"),
-)
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "
     "prompt, adjust the context length in settings, or use a model with a longer context length"
 )
 
 
-class OllamaDouble:
+class OllamaDouble(Port):
     """`asked` is every request in order; `break_after` cuts a stream with an error line; what is
     shown of `strange` models has another shape.
     """
 
     def __init__(self, models: dict[str, Served], settings: Settings) -> None:
-        self.url = ""
-        self._server: asyncio.Server | None = None
+        super().__init__()
         self.asked: list[tuple[str, Body]] = []
         self.break_after: int | None = None
         self.digest = "0" * 64
         self.strange: set[str] = set()
         self.memory = Memory(models, settings)
-        self.connections: set[asyncio.Task[None]] = set()
         self._heard = asyncio.Event()
         self._models = models
         self._routes: dict[str, Callable[[Body, Reply], Awaitable[None]]] = {
@@ -59,51 +54,6 @@ class OllamaDouble:
             "POST /api/embed": self._embed,
         }
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, one request; what runs for it ends with the connection."""
-        connection = asyncio.current_task()
-        assert connection is not None
-        self.connections.add(connection)
-        connection.add_done_callback(self.connections.discard)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._converse(reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        method, path = head.split(" ", 2)[:2]
-        length = next(
-            (int(h[15:]) for h in head.lower().split("\r\n") if h.startswith("content-length")),
-            0,
-        )
-        body = json.loads(await reader.readexactly(length) or b"{}")
-        work = asyncio.create_task(self._answer(f"{method} {path}", body, Reply(writer)))
-        gone = asyncio.create_task(reader.read())
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, gone):
-            task.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-        await writer.drain()
-
-    async def listen(self) -> None:
-        """At the same port each time."""
-        port = int(self.url.rpartition(":")[2] or 0)
-        self._server = await asyncio.start_server(self.handle, "127.0.0.1", port)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def hang_up(self) -> None:
-        """Nobody takes connections any more; those that are open stay."""
-        if self._server is not None:
-            self._server.close()
-
-    async def closed(self) -> None:
-        if self._server is not None:
-            await self._server.wait_closed()
-
     async def hears(self, route: str, times: int) -> None:
         """Return once `route` was asked for that many more times."""
         begin = len(self.asked)
@@ -111,7 +61,7 @@ class OllamaDouble:
             self._heard.clear()
             await self._heard.wait()
 
-    async def _answer(self, route: str, body: Body, reply: Reply) -> None:
+    async def answer(self, route: str, body: Body, reply: Reply) -> None:
         self.asked.append((route, body))
         self._heard.set()
         try:
@@ -208,7 +158,7 @@ class OllamaDouble:
             if asked and verb not in served.capabilities:
                 raise Complaint(400, f'"{body["model"]}" does not support {verb}')
         runner = await self.memory.runner(body, "completion", "chat")
-        sent = self._asked(body) | {"messages": body["messages"]}
+        sent = translated(body) | {"messages": body["messages"]}
         if body.get("logprobs"):
             sent |= {"logprobs": True, "top_logprobs": max(1, body.get("top_logprobs", 0))}
 
@@ -222,7 +172,7 @@ class OllamaDouble:
             await self._idle(body, "generate", {"response": ""}, reply)
             return
         runner = await self.memory.runner(body, "completion", "generate")
-        sent = self._asked(body)
+        sent = translated(body)
         path = "/v1/completions" if body.get("raw") else "/v1/chat/completions"
         if body.get("raw"):
             sent["prompt"] = body["prompt"]
@@ -231,20 +181,6 @@ class OllamaDouble:
         if body.get("logprobs"):
             sent["logprobs"] = max(1, body.get("top_logprobs", 0))
         await self._stream(runner, path, sent, body, reply, lambda text: {"response": text})
-
-    def _asked(self, body: Body) -> Body:
-        """Ollama's options and format in llama.cpp's words."""
-        options = body.get("options") or {}
-        sent = {name: options[name] for name in SAMPLING if name in options}
-        sent |= {"stream": True, "stream_options": {"include_usage": True}}
-        sent["max_tokens"] = options.get("num_predict", -1)
-        form = body.get("format")
-        if form == "json":
-            sent["response_format"] = {"type": "json_object"}
-        elif form:
-            named = {"name": "format", "schema": form}
-            sent["response_format"] = {"type": "json_schema", "json_schema": named}
-        return sent
 
     async def _stream(
         self,
