@@ -14,7 +14,7 @@ import platform
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from shared import log
 from tests import native
@@ -22,8 +22,9 @@ from tests.bench.cpu import Meter, resident
 from tests.bench.figures import percentile, table
 from tests.bench.latency import queue_latency
 from tests.bench.limits import Run, compared, limited_key
-from tests.bench.peers.peers import PEERS, Peer
-from tests.hub import Hub, free_port, running_hub
+from tests.bench.peers.peers import PEERS
+from tests.bench.target import PARTS, Target, hub_target, peer_target
+from tests.hub import Hub, running_hub
 from tests.native import Upstream
 
 STREAMS = {1: (10, 100), 8: (20, 240), 32: (50, 128), 128: (50, 384)}
@@ -32,18 +33,6 @@ PEER_STREAMS = 32
 """The slowest peer cannot keep up with more on two cores, and a queue is not what is compared."""
 PACE_MS = 20
 TOKENS = 50
-PARTS = ("gateway", "worker", "valkey")
-
-
-class Target(NamedTuple):
-    """What a load is put on, and the processes whose CPU it takes."""
-
-    name: str
-    url: str
-    key: str
-    model: str
-    parts: dict[str, list[int]]
-    flags: tuple[str, ...] = ()
 
 
 class Bench:
@@ -218,18 +207,6 @@ class Bench:
             gateway = resident(hub.pids("gateway")[1:]) / 1e6
             rows.append([done, gateway, resident(hub.pids("worker")) / 1e6])
         return table("Resident MB after requests", ["requests", "gateway", "worker"], rows)
-
-
-def hub_target(hub: Hub) -> Target:
-    return Target("hub", hub.url, hub.key, "bench", {part: hub.pids(part) for part in PARTS})
-
-
-def peer_target(peer: Peer, folder: Path, upstream: Upstream) -> Target:
-    running = peer.start(folder, f"http://127.0.0.1:{upstream.port}", free_port())
-    flags = [flag for header in peer.headers for flag in ("--header", header)]
-    return Target(
-        peer.name, running.url, running.key, running.model, {"all": running.pids}, tuple(flags)
-    )
 
 
 def main() -> None:
