@@ -12,28 +12,12 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.hub import Hub, running_hub
+from tests.hub import Hub
 from tests.training import taken
-from tests.vllm import place
 
 WITHIN = 540.0
 pytestmark = pytest.mark.timeout(600)
 QUESTION = "What lives in box 3?"
-
-
-@pytest.fixture(scope="module")
-def hub(tiny: Path) -> Iterator[Hub]:
-    toml = f"""
-train_python = "{place.python()}"
-[models.tiny]
-engine = "transformers"
-weights = "{tiny}"
-python = "{place.python()}"
-context = 512
-threads = 1
-"""
-    with running_hub(toml) as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -6,17 +6,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 from openai import APIStatusError, OpenAI
 
-from tests.hub import Hub, command_line, descendants, running_hub
+from tests.hub import Hub, command_line, descendants
 from tests.training.job import asked
-from tests.vllm import place
 from trainer import manifest
 from trainer.naming import short
 
@@ -26,21 +24,6 @@ EPOCHS, BATCH, STEPS = 5, 2, 30
 CHILD, TRAINER, REDIS, POSTGRES = "bootstrap.py train", "trainer.main", "valkey-server", "postgres"
 CURVE = ("train_loss", "learning_rate", "grad_norm", "tokens", "valid_loss")
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def hub(tiny: Path) -> Iterator[Hub]:
-    toml = f'''
-train_python = "{place.python()}"
-[models.tiny]
-engine = "transformers"
-weights = "{tiny}"
-python = "{place.python()}"
-context = 512
-threads = 1
-'''
-    with running_hub(toml) as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")
