@@ -12,12 +12,21 @@ import pytest
 
 from shared.db import Pool, connect
 from shared.settings import Settings
+from tests import models
 from tests.caller import Caller
 from tests.file_project import Project
 from tests.gateway import running_gateway
 from tests.hub import Hub
 from tests.integration.fine_tuning import LINE, TOML, Place
 from tests.trainers import Trainer, running_trainer
+
+
+@pytest.fixture(scope="module")
+def lent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the model files."""
+    home = tmp_path_factory.mktemp("lent")
+    models.lend(home)
+    return home
 
 
 @pytest.fixture

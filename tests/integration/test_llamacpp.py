@@ -30,16 +30,9 @@ from worker.engines.llamacpp import LlamaCpp
 CONTEXT = 1024
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    models.lend(home)
-    return home
-
-
 @pytest.fixture
-async def chat(home: Path) -> AsyncIterator[LlamaCpp]:
-    made = engine(home, models.CHAT, context=CONTEXT)
+async def chat(lent: Path) -> AsyncIterator[LlamaCpp]:
+    made = engine(lent, models.CHAT, context=CONTEXT)
     await made.start()
     yield made
     await made.stop()
@@ -228,7 +221,7 @@ async def test_a_broken_file_is_told(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-async def test_the_child_follows_its_parent(home: Path) -> None:
+async def test_the_child_follows_its_parent(lent: Path) -> None:
     """kill -9 of the process that started the engine ends the engine."""
     script = (
         "import asyncio, sys\n"
@@ -236,7 +229,7 @@ async def test_the_child_follows_its_parent(home: Path) -> None:
         "from tests.integration.llamacpp import engine\n"
         "from pathlib import Path\n"
         "async def main():\n"
-        f"    made = engine(Path({str(home)!r}), models.EMBEDDING)\n"
+        f"    made = engine(Path({str(lent)!r}), models.EMBEDDING)\n"
         "    await made.start()\n"
         "    print(made.pid, flush=True)\n"
         "    await asyncio.sleep(99)\n"
@@ -258,8 +251,8 @@ async def test_the_child_follows_its_parent(home: Path) -> None:
         await over.wait()
     loop.remove_reader(descriptor)
     os.close(descriptor)
-    assert len(list((home / "run").glob("llama-*"))) == 1
-    later = engine(home, models.EMBEDDING)
+    assert len(list((lent / "run").glob("llama-*"))) == 1
+    later = engine(lent, models.EMBEDDING)
     await later.start()
     await later.stop()
-    assert list((home / "run").glob("llama-*")) == []
+    assert list((lent / "run").glob("llama-*")) == []

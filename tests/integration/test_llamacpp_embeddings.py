@@ -20,16 +20,9 @@ REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").r
 """Texts and their float64 vectors, recorded by `python -m tests.bench.embeddings --record`."""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    models.lend(home)
-    return home
-
-
 @pytest.fixture
-async def embedding(home: Path) -> AsyncIterator[LlamaCpp]:
-    made = engine(home, models.EMBEDDING)
+async def embedding(lent: Path) -> AsyncIterator[LlamaCpp]:
+    made = engine(lent, models.EMBEDDING)
     await made.start()
     yield made
     await made.stop()
@@ -71,8 +64,8 @@ async def test_embedding_refusals(
     assert caught.value.param == param
 
 
-async def test_own_ids(home: Path) -> None:
-    made = engine(home, models.EMBEDDING, token_input="own")
+async def test_own_ids(lent: Path) -> None:
+    made = engine(lent, models.EMBEDDING, token_input="own")
     await made.start()
     try:
         by_ids = await made.embed([[101, 7592, 2088, 102]], None)

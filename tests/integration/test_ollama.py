@@ -29,7 +29,6 @@ from shared.errors import (
 )
 from shared.settings import Model, Settings
 from shared.wire.event import Usage
-from tests import models
 from tests.asking import TOOLS, ask, generation
 from tests.engine_claims import Answers
 from tests.fakes.ollama import OllamaDouble, ollama_double
@@ -44,10 +43,8 @@ REFERENCE: dict[str, str] = json.loads(Path(__file__).with_name("minilm.json").r
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    home = tmp_path_factory.mktemp("ollama")
-    models.lend(home)
-    return Settings(home=str(home))
+def settings(lent: Path) -> Settings:
+    return Settings(home=str(lent))
 
 
 @pytest.fixture

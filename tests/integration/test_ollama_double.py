@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import ollama
 import pytest
 
 from shared.settings import Settings
-from tests import models
 from tests.asking import TELL
 from tests.fakes.ollama import OllamaDouble, ollama_double
 from tests.fakes.ollama_disk import CHAT, DISK, EMBEDDING
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    home = tmp_path_factory.mktemp("ollama")
-    models.lend(home)
-    return Settings(home=str(home))
+def settings(lent: Path) -> Settings:
+    return Settings(home=str(lent))
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 
 from shared.settings import Settings
-from tests import models
 from tests.fakes.ollama_apart import Apart, ollama_apart
 from tests.fakes.ollama_disk import DISK
 from tests.hub import running_hub
@@ -17,10 +17,8 @@ COUNT = [{"role": "user", "content": "Count from one to twenty in words."}]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
-    home = tmp_path_factory.mktemp("ollama-hub")
-    models.lend(home)
-    with ollama_apart(DISK, Settings(home=str(home))) as running:
+def server(lent: Path) -> Iterator[Apart]:
+    with ollama_apart(DISK, Settings(home=str(lent))) as running:
         yield running
 
 

@@ -7,13 +7,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from shared.settings import Settings
-from tests import models
 from tests.fakes.ollama_apart import Apart, ollama_apart
 from tests.fakes.ollama_disk import CHAT, DISK
 from tests.hub import Hub, running_hub
@@ -28,10 +28,8 @@ ASKED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
-    home = tmp_path_factory.mktemp("ollama-offers")
-    models.lend(home)
-    with ollama_apart({CHAT: DISK[CHAT]}, Settings(home=str(home))) as running:
+def server(lent: Path) -> Iterator[Apart]:
+    with ollama_apart({CHAT: DISK[CHAT]}, Settings(home=str(lent))) as running:
         yield running
 
 
