@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared.redact import SECRETS, redact
 from shared.settings_check import PREFIX as PREFIX
 from shared.settings_check import SettingsError as SettingsError
 from shared.settings_check import adapting, check, expand
 from shared.settings_check import check_admin_key as check_admin_key
 from shared.settings_check import check_names as check_names
-from shared.settings_words import allowed, located, nearest
+from shared.settings_words import explain, explain_model, names, nearest
 
 CONFIG = PREFIX + "CONFIG"
 LONGEST_SOCKET_FOLDER = 70
@@ -213,8 +212,7 @@ DEFAULT_MODELS: dict[str, Model] = {
 }
 
 
-KEYS = tuple(field.name for field in msgspec.structs.fields(Settings))
-MODEL_KEYS = tuple(field.name for field in msgspec.structs.fields(Model))
+KEYS = names(Settings)
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
@@ -274,29 +272,8 @@ def convert(values: dict[str, Any]) -> Settings:
         try:
             msgspec.convert(table, Model, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingsError(explain_model(str(error), name)) from error
+            raise SettingsError(explain_model(str(error), Model, name)) from error
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(explain(str(error), values)) from error
-
-
-def explain(message: str, values: dict[str, Any]) -> str:
-    """Turn msgspec's `…- at `$.port`` into a sentence that names the key and what it allows."""
-    reason, key = located(message)
-    if not key:
-        unknown = next((name for name in values if name not in KEYS), "")
-        return f"{reason}.{nearest(unknown, KEYS)}"
-    given = "" if key in SECRETS else f" (given: {redact(key, values.get(key))!r})"
-    return f"{key}, or {PREFIX}{key.upper()}: {reason}{given}.{allowed(Settings, key)}"
-
-
-def explain_model(message: str, name: str) -> str:
-    """The same for a model, whose keys no variable can set."""
-    reason, key = located(message)
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
-    if unknown:
-        return f"models.{name}.{unknown[1]}: no such key.{nearest(unknown[1], MODEL_KEYS)}"
-    if not key:
-        return f"models.{name}: {reason}. Known keys: {', '.join(MODEL_KEYS)}"
-    return f"models.{name}.{key}: {reason}.{allowed(Model, key)}"
+        raise SettingsError(explain(str(error), Settings, values)) from error

@@ -9,6 +9,36 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from shared.redact import SECRETS, redact
+from shared.settings_check import PREFIX
+
+
+def explain(message: str, settings: type[msgspec.Struct], values: dict[str, Any]) -> str:
+    """Turn msgspec's `…- at `$.port`` into a sentence that names the key and what it allows."""
+    reason, key = located(message)
+    if not key:
+        known = names(settings)
+        unknown = next((name for name in values if name not in known), "")
+        return f"{reason}.{nearest(unknown, known)}"
+    given = "" if key in SECRETS else f" (given: {redact(key, values.get(key))!r})"
+    return f"{key}, or {PREFIX}{key.upper()}: {reason}{given}.{allowed(settings, key)}"
+
+
+def explain_model(message: str, model: type[msgspec.Struct], name: str) -> str:
+    """The same for a model, whose keys no variable can set."""
+    reason, key = located(message)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
+    if unknown:
+        return f"models.{name}.{unknown[1]}: no such key.{nearest(unknown[1], names(model))}"
+    if not key:
+        return f"models.{name}: {reason}. Known keys: {', '.join(names(model))}"
+    return f"models.{name}.{key}: {reason}.{allowed(model, key)}"
+
+
+def names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Its keys."""
+    return tuple(field.name for field in msgspec.structs.fields(struct))
+
 
 def located(message: str) -> tuple[str, str]:
     """msgspec's reason, and the first key of its path."""

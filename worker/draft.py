@@ -9,8 +9,20 @@ from msgspec.structs import replace
 
 from worker import reason
 from worker.effect import Code, Effect, Evict, Forget, Hold, Keep, Refuse
-from worker.residency import Cause, Device, Leaving, Slot, State, Swap, gib, gives, held_bytes
-from worker.room import Room
+from worker.residency import (
+    Cause,
+    Device,
+    Leaving,
+    Slot,
+    State,
+    Swap,
+    due_at,
+    evictable_at,
+    gib,
+    gives,
+    held_bytes,
+)
+from worker.room import Room, choose, options
 
 
 class Draft:
@@ -149,6 +161,30 @@ class Draft:
     def spare(self, model: str) -> int:
         """Bytes `model` may take now without breaking into what others have ordered."""
         return min(self.free, self.free + self.coming - self.ordered(model))
+
+    def find_room(self, target: str, lack: int, *, idle: bool) -> Room | None:
+        """The cheapest set that makes room: of idle models past their protection, or of all that
+        have had their minimum stay, but for sleepers somebody waits for. For a model that is due
+        the protection of the idle ends with the stay.
+        """
+        due = due_at(self.slots[target], self.rules) if target else self.now
+        is_due = due is not None and due <= self.now
+        choices = []
+        for name, slot in self.slots.items():
+            if name == target or slot.pinned or slot.state not in ("ready", "asleep"):
+                continue
+            if not slot.held_bytes:
+                continue
+            if (idle or slot.state == "asleep") and not slot.idle:
+                continue
+            stays = slot.since + self.rules.stay if slot.state == "ready" else slot.since
+            leaves = stays if is_due else evictable_at(slot, self.rules)
+            if target and leaves > self.now:
+                self.wake_at(leaves)
+                continue
+            choices.append(options(name, slot, self.now, self.rules, host=self.free_host))
+        free = self.free + self.coming - self.ordered(target)
+        return choose(choices, lack, free, self.free_host)
 
     def forget(self, swap: Swap) -> None:
         """Make no more room for it: victims that have not begun to leave stay, where they can."""

@@ -47,10 +47,9 @@ from worker.residency import (
     Waiters,
     Work,
     due_at,
-    evictable_at,
     urgency,
 )
-from worker.room import Room, choose, options
+from worker.room import Room
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -180,7 +179,7 @@ def mend(draft: Draft) -> None:
     if short <= 0:
         return
     spared = -draft.foreign
-    room = find_room(draft, "", spared, idle=True) or find_room(draft, "", spared, idle=False)
+    room = draft.find_room("", spared, idle=True) or draft.find_room("", spared, idle=False)
     for option in room.victims if room else ():
         why = reason.over(option, short)
         counted = draft.slots[option.model].count
@@ -217,9 +216,9 @@ def bring(draft: Draft, name: str) -> None:
         return
     due = due_at(slot, draft.rules)
     is_due = due is not None and due <= draft.now
-    room = find_room(draft, name, slot.lack, idle=True)  # 8.3
+    room = draft.find_room(name, slot.lack, idle=True)  # 8.3
     if room is None and is_due:
-        room = find_room(draft, name, slot.lack, idle=False)  # 8.4
+        room = draft.find_room(name, slot.lack, idle=False)  # 8.4
     if room is not None:
         make_room(draft, name, room, urgency(slot, draft.rules))
         return
@@ -242,31 +241,6 @@ def begin(draft: Draft, name: str) -> None:
     for swap in draft.swaps:
         if swap.model == name:
             draft.forget(swap)
-
-
-def find_room(draft: Draft, target: str, lack: int, *, idle: bool) -> Room | None:
-    """The cheapest set that makes room: of idle models past their protection, or of all that have
-    had their minimum stay, but for sleepers somebody waits for. For a model that is due the
-    protection of the idle ends with the stay.
-    """
-    due = due_at(draft.slots[target], draft.rules) if target else draft.now
-    is_due = due is not None and due <= draft.now
-    choices = []
-    for name, slot in draft.slots.items():
-        if name == target or slot.pinned or slot.state not in ("ready", "asleep"):
-            continue
-        if not slot.held_bytes:
-            continue
-        if (idle or slot.state == "asleep") and not slot.idle:
-            continue
-        stays = slot.since + draft.rules.stay if slot.state == "ready" else slot.since
-        leaves = stays if is_due else evictable_at(slot, draft.rules)
-        if target and leaves > draft.now:
-            draft.wake_at(leaves)
-            continue
-        choices.append(options(name, slot, draft.now, draft.rules, host=draft.free_host))
-    free = draft.free + draft.coming - draft.ordered(target)
-    return choose(choices, lack, free, draft.free_host)
 
 
 def make_room(draft: Draft, name: str, room: Room, rank: int) -> None:
