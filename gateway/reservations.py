@@ -92,15 +92,15 @@ class Reservations:
             return placed
         account, hold = reservation.account, reservation.hold
         for _ in range(TRIES):
-            if placed.standing is not None:
-                reservation.standings = holds.standings(account, placed.standing)
             if placed.obstacle is None:
+                if placed.state == "queued":
+                    reservation.standings = holds.standings_with(account, placed.standing)
+                if placed.late:
+                    self._spending.look_again(account.budgets, hold.ts_ms)
                 return placed
-            if placed.state == "queued":
-                self._spending.look_again(account.budgets, hold.ts_ms)
-                return placed
+            reservation.standings = holds.standings(account, placed.standing)
             if placed.state == "limited":
-                found = holds.obstacle(account, reservation.standings, placed.obstacle)
+                found = holds.obstacle(reservation.standings, placed.obstacle)
                 reservation.hopeless = found.frees_ms is None
                 raise limits.rate_limited(found, hold.tokens)
             short = holds.shortage(account, hold.ts_ms, placed.obstacle)
@@ -116,19 +116,15 @@ class Reservations:
         It takes no tokens and no money. Adds the headers of its reply to `told`.
         Raises RateLimited, or QueueUnavailable without Redis.
         """
-        gauges = holds.gauges(account, concurrent=False)
-        if not gauges:
+        if not any(one.limits != holds.UNLIMITED for one in holds.owners(account)):
             return
-        held = Hold(0, 0, 0, 0, gauges)
         try:
-            standing, *obstacle = await holds.admit(self._link, held)
+            standings, obstacle = await holds.admit(self._link, account)
         except (Lost, hiredis.HiredisError) as error:
             raise away(error) from error
-        standings = holds.standings(account, standing)
-        if obstacle:
-            told += limits.headers(standings)
-            raise limits.rate_limited(holds.obstacle(account, standings, obstacle[0]), 0)
         told += limits.headers(standings)
+        if obstacle is not None:
+            raise limits.rate_limited(obstacle, 0)
 
     async def sweep(self) -> None:
         """Now and then frees what jobs held that are gone; until cancelled."""

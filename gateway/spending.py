@@ -39,6 +39,9 @@ PAUSE = 5.0
 
 AWAY = (DatabaseError, PoolTimeout, TimeoutError)
 
+Asked = tuple[str, str]
+"""A budget and one of its periods, by name."""
+
 logger = log.get("spending")
 
 
@@ -50,14 +53,14 @@ class Spending:
         self._again_ms = int((longest + MARGIN) * 1000)
         self._link = link
         self._pool = pool
-        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[Asked, asyncio.Task[None]] = {}
 
     async def find_out(self, budget: Budget, ts_ms: int) -> None:
         """Makes Redis count a budget in the period of `ts_ms`; requests that ask share one look.
 
         Raises Unavailable, and Lost or HiredisError without Redis.
         """
-        name = holds.draw(budget, ts_ms).counter
+        name = (budget.id, holds.span(budget.period, ts_ms).name)
         asked = self._asked.get(name)
         if asked is None:
             asked = asyncio.create_task(self._find_out(budget, ts_ms))
@@ -76,12 +79,12 @@ class Spending:
     def look_again(self, budgets: Sequence[Budget], ts_ms: int) -> None:
         """The same in the background, of budgets that go on being counted meanwhile."""
         for budget in budgets:
-            name = holds.draw(budget, ts_ms).counter
+            name = (budget.id, holds.span(budget.period, ts_ms).name)
             if name not in self._asked:
                 asked = self._asked[name] = asyncio.create_task(self._again(budget, ts_ms))
                 asked.add_done_callback(partial(self._over, name))
 
-    def _over(self, name: str, _: asyncio.Task[None]) -> None:
+    def _over(self, name: Asked, _: asyncio.Task[None]) -> None:
         del self._asked[name]
 
     async def _again(self, budget: Budget, ts_ms: int) -> None:
@@ -92,17 +95,16 @@ class Spending:
             await asyncio.sleep(PAUSE)
 
     async def _find_out(self, budget: Budget, ts_ms: int) -> None:
-        draw = holds.draw(budget, ts_ms)
         span = holds.span(budget.period, ts_ms)
         for tried in range(TRIES):
-            opened = await holds.open_counter(self._link, draw)
+            opened = await holds.open_counter(self._link, budget, ts_ms)
             if opened.known:
                 return
             async with self._pool().connection() as connection:
                 spent = await self._spent(connection, budget, span)
             anyway = tried >= EXACT
             if await holds.fill_counter(
-                self._link, draw, opened, *spent, self._again_ms, anyway=anyway
+                self._link, budget, ts_ms, opened, *spent, self._again_ms, anyway=anyway
             ):
                 logger.info("counted", budget=budget.id, period=span.name, **spent._asdict())
                 return
@@ -114,7 +116,7 @@ class Spending:
         Raises Unavailable without Redis.
         """
         try:
-            (found,) = await holds.read_counters(self._link, [holds.draw(budget, ts_ms).counter])
+            found = await holds.read_counter(self._link, budget, ts_ms)
             if found is not None:
                 return found
             spent = await self._spent(connection, budget, holds.span(budget.period, ts_ms))

@@ -12,9 +12,10 @@ from shared.script import LinkLike, Script
 from shared.wire import event, usage
 from shared.wire.usage import UsageEvent
 
-_finish = Script("hold", "finish")
-_abort = Script("hold", "abort")
-_conclude = Script("hold", "conclude")
+_finish = Script("event", "finish")
+_settle = Script("clock", "tally", "hold", "event", "finish")
+_abort = Script("clock", "tally", "hold", "event", "abort")
+_conclude = Script("clock", "tally", "hold", "event", "conclude")
 
 
 class Bill(NamedTuple):
@@ -41,7 +42,8 @@ async def finish(
     count. False when the lease was not ours: then nothing was done.
     """
     held, tokens, micros = bill or (b"", 0, 0)
-    state = await _finish.run(
+    script = _settle if held else _finish
+    state = await script.run(
         link,
         names(queue, id_),
         (id_, worker, used or b"", usage_stream.MOST_EVENTS, held, tokens, micros, int(blind)),

@@ -1,6 +1,6 @@
 """What requests may use up, as Redis counts it: each operation one Lua call.
 
-The counters are explained in shared/lua/hold.lua.
+What is counted is explained in shared/lua/tally.lua.
 """
 
 from __future__ import annotations
@@ -8,31 +8,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256
+from struct import Struct
 from typing import Any, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from shared import keys, usage_stream
 from shared.script import LinkLike, Script
 from shared.wire import hold
 from shared.wire.account import Account, Budget, Limits, Owner, Period
-from shared.wire.hold import Draw, Hold, Limited
+from shared.wire.hold import Draw, Hold, Tally
 
 MOST_SWEPT = 256
 SWEEP_SECONDS = 2.0
 """Between two sweeps of one process."""
 GRACE_MS = 5_000
 """Beyond its deadline that a request may take to end."""
-KEPT_MS = 2 * 86_400_000
-"""A counter outlives its period by that, or by what a request may take."""
+KEPT_MS = 7_200_000
+"""A counter outlives its period by that. What ends later is in the ledger of a period that is over."""
 LIFE_MS = 40 * 86_400_000
 """…and one without an end its last use by that; it is found out again when it is needed."""
 
-HOUR_MS = 3_600_000
+NOW, COUNTER = Struct("<qqIIIIqq"), Struct("<8q")
+"""As shared/lua/tally.lua packs them."""
+TAG_BYTES = 6
+"""So long that a double holds it and two counters of one owner do not have the same."""
+SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
 UNLIMITED = Limits()
 
-_admit = Script("hold", "admit")
-_open = Script("hold", "open_counter")
-_fill = Script("hold", "fill_counter")
-_sweep = Script("hold", "sweep")
+_admit = Script("clock", "tally", "limits", "admit")
+_open = Script("clock", "tally", "open_counter")
+_fill = Script("clock", "tally", "fill_counter")
+_sweep = Script("clock", "tally", "hold", "event", "sweep")
 
 
 class Span(NamedTuple):
@@ -44,7 +52,10 @@ class Span(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How the limits of a key or project stand: what is used of each, ms until none of it is."""
+    """How the limits of a key or project stand: what is used of each, ms until none of it is.
+
+    The requests of the last second may be counted with those of the minute before.
+    """
 
     owner: Owner
     limits: Limits
@@ -73,6 +84,15 @@ class Shortage(NamedTuple):
     until_ms: int | None
 
 
+class Owned(NamedTuple):
+    """What limits the requests of a key or project."""
+
+    owner: Owner
+    id: str
+    limits: Limits
+    budgets: tuple[Budget, ...]
+
+
 class Opened(NamedTuple):
     """A counter whose content is to be found out, or `known`."""
 
@@ -90,66 +110,53 @@ class Counted(NamedTuple):
     micros_held: int
 
 
-def limited(account: Account) -> list[tuple[Owner, str, Limits]]:
-    """Those owners of a request's limits that have any."""
-    found: list[tuple[Owner, str, Limits]] = []
-    if account.key_limits != UNLIMITED:
-        found.append(("key", account.key, account.key_limits))
-    if account.project_limits != UNLIMITED:
-        found.append(("project", account.project, account.project_limits))
-    return found
+def owners(account: Account) -> list[Owned]:
+    """Those of a request that have limits or budgets."""
+    budgets = account.budgets
+    found: list[Owned] = []
+    if account.key_limits != UNLIMITED or budgets:
+        own = tuple(budget for budget in budgets if budget.owner == "key")
+        found.append(Owned("key", account.key, account.key_limits, own))
+    if account.project_limits != UNLIMITED or budgets:
+        own = tuple(budget for budget in budgets if budget.owner == "project")
+        found.append(Owned("project", account.project, account.project_limits, own))
+    return [one for one in found if one.budgets or one.limits != UNLIMITED]
 
 
 def of_account(
     account: Account, ts_ms: int, deadline_ms: int, tokens: int, micros: int
 ) -> Hold | None:
     """What a request holds that came at `ts_ms` and may use so much; None: nothing limits it."""
-    limits = gauges(account)
-    if not limits and not account.budgets:
+    limited = owners(account)
+    if not limited:
         return None
-    return Hold(
-        ts_ms,
-        tokens,
-        micros,
-        deadline_ms + GRACE_MS,
-        limits,
-        tuple(draw(budget, ts_ms) for budget in account.budgets),
-    )
-
-
-def gauges(account: Account, *, concurrent: bool = True) -> tuple[Limited, ...]:
-    """Where an account's limits are counted; without `concurrent` only those of a minute."""
-    return tuple(gauge(*one, concurrent) for one in limited(account))
+    hour = ts_ms // HOUR_MS
+    tallies = tuple(tally(one, hour) for one in limited)
+    return Hold(ts_ms, tokens, micros, deadline_ms + GRACE_MS, tallies)
 
 
 @lru_cache(1024)
-def gauge(owner: Owner, id_: str, limits: Limits, concurrent: bool) -> Limited:
-    return Limited(
-        keys.log(owner, id_),
+def tally(owned: Owned, hour: int) -> Tally:
+    """Where a request that came in that hour of the epoch is counted; all periods are of whole
+    hours."""
+    limits = owned.limits
+    return Tally(
+        keys.tally(owned.owner, owned.id),
         limits.requests_per_minute or 0,
-        keys.buckets(owner, id_),
         limits.tokens_per_minute or 0,
-        keys.running(owner, id_),
-        (limits.concurrent or 0) if concurrent else 0,
+        limits.concurrent or 0,
+        tuple(draw(budget, hour * HOUR_MS) for budget in owned.budgets),
     )
 
 
 def draw(budget: Budget, ts_ms: int) -> Draw:
     """How a budget is counted of a request that came at `ts_ms`."""
-    return draw_in_hour(budget, ts_ms // HOUR_MS)
-
-
-@lru_cache(1024)
-def draw_in_hour(budget: Budget, hour: int) -> Draw:
-    """`hour` counts from the epoch; all periods are of whole hours."""
-    period = span(budget.period, hour * HOUR_MS)
-    endless = period.until_ms is None
+    period = span(budget.period, ts_ms)
     return Draw(
-        keys.counter(budget.id, period.name),
+        int.from_bytes(sha256(f"{budget.id}:{period.name}".encode()).digest()[:TAG_BYTES]),
         -1 if budget.tokens is None else budget.tokens,
         -1 if budget.micros is None else budget.micros,
-        hour * HOUR_MS + LIFE_MS if period.until_ms is None else period.until_ms + KEPT_MS,
-        endless,
+        ts_ms + LIFE_MS if period.until_ms is None else period.until_ms + KEPT_MS,
     )
 
 
@@ -174,15 +181,24 @@ def epoch_ms(at: datetime) -> int:
     return int(at.timestamp()) * 1000
 
 
-def standings(account: Account, given: Sequence[Sequence[int]]) -> list[Standing]:
-    """What the Lua calls tell of an account's limits."""
+def standings(account: Account, given: Sequence[int]) -> list[Standing]:
+    """What is told of an account's tallies when one is in the way of a request."""
+    rows = zip(*[iter(given)] * 4, strict=True)
     return [
-        Standing(owner, limits, *stand)
-        for (owner, _, limits), stand in zip(limited(account), given, strict=True)
+        Standing(one.owner, one.limits, *row)
+        for one, row in zip(owners(account), rows, strict=True)
     ]
 
 
-def obstacle(account: Account, standing: Sequence[Standing], given: Sequence[int]) -> Obstacle:
+def standings_with(account: Account, given: Sequence[int]) -> list[Standing]:
+    """The same of a request that was counted just now."""
+    return [
+        Standing(one.owner, one.limits, requests, MINUTE_MS, tokens, MINUTE_MS + SECOND_MS)
+        for one, requests, tokens in zip(owners(account), given[::2], given[1::2], strict=True)
+    ]
+
+
+def obstacle(standing: Sequence[Standing], given: Sequence[int]) -> Obstacle:
     number, what, used, frees = given
     names: tuple[Literal["requests", "tokens", "concurrent"], ...]
     names = ("requests", "tokens", "concurrent")
@@ -194,26 +210,43 @@ def shortage(account: Account, ts_ms: int, given: Sequence[Any]) -> Shortage | N
     if given[0] == b"unknown":
         return None
     _, number, what, spent, held = given
-    budget = account.budgets[number - 1]
+    budget = [budget for one in owners(account) for budget in one.budgets][number - 1]
     names: tuple[Literal["tokens", "micros"], ...] = ("tokens", "micros")
     until = span(budget.period, ts_ms).until_ms
     return Shortage(budget, names[what - 1], spent, held, until)
 
 
-async def admit(link: LinkLike, held: Hold) -> list[Any]:
-    """Counts a request that is no job; how its limits stand, and what is in the way if anything."""
-    answer: list[Any] = await _admit.run(link, (), (hold.encode(held),))
-    return answer
+async def admit(link: LinkLike, account: Account) -> tuple[list[Standing], Obstacle | None]:
+    """Counts a request that is no job; how its tallies stand, and what is in the way if anything.
+
+    It runs beside others and takes nothing of a budget.
+    """
+    tallies = tuple(tally(of_minute(one), 0) for one in owners(account))
+    given = await _admit.run(link, (), (hold.encode(Hold(0, 0, 0, 0, tallies)),))
+    if isinstance(given[0], int):
+        return standings_with(account, given), None
+    found = standings(account, given[0])
+    return found, obstacle(found, given[1])
 
 
-async def open_counter(link: LinkLike, draw: Draw) -> Opened:
-    epoch, generation, known = await _open.run(link, (draw.counter,), (draw.expires_ms,))
+@lru_cache(1024)
+def of_minute(owned: Owned) -> Owned:
+    """Without what is not counted by the minute."""
+    return owned._replace(limits=replace(owned.limits, concurrent=None), budgets=())
+
+
+async def open_counter(link: LinkLike, budget: Budget, ts_ms: int) -> Opened:
+    """Begins to find out what was spent of a budget in the period of `ts_ms`."""
+    about = draw(budget, ts_ms)
+    values = (about.tag, about.expires_ms)
+    epoch, generation, known = await _open.run(link, (of_budget(budget),), values)
     return Opened(epoch, generation, bool(known))
 
 
 async def fill_counter(
     link: LinkLike,
-    draw: Draw,
+    budget: Budget,
+    ts_ms: int,
     opened: Opened,
     tokens: int,
     micros: int,
@@ -226,20 +259,35 @@ async def fill_counter(
     Said for the first time, it is to be looked up again in `again_ms`; 0: never. `anyway`: what
     is known is raised to it whatever was settled.
     """
-    values = (opened.epoch, opened.generation, tokens, micros, again_ms, int(anyway))
-    return bool(await _fill.run(link, (draw.counter,), values))
+    tag = draw(budget, ts_ms).tag
+    values = (tag, opened.epoch, opened.generation, tokens, micros, again_ms, int(anyway))
+    return bool(await _fill.run(link, (of_budget(budget),), values))
 
 
-async def read_counters(link: LinkLike, counters: Sequence[str]) -> list[Counted | None]:
+async def read_counter(link: LinkLike, budget: Budget, ts_ms: int) -> Counted | None:
     """None: it is not known what was spent."""
-    found = await link.call("MGET", *counters) if counters else ()
-    return [None if kept is None else read_counter(kept) for kept in found]
+    found = counters(await link.call("GET", of_budget(budget)))
+    return found.get(draw(budget, ts_ms).tag)
 
 
-def read_counter(kept: bytes) -> Counted | None:
-    """What shared/lua/hold.lua says that it is; None: it is not known what was spent."""
-    _, _, tokens, micros, tokens_held, micros_held, _ = hold.decode_counter(kept)
-    return None if tokens < 0 else Counted(tokens, micros, tokens_held, micros_held)
+def counters(kept: bytes | None) -> dict[int, Counted]:
+    """Those of a tally of which it is known what was spent, by their tags."""
+    found = {}
+    for counter in COUNTER.iter_unpack((kept or b"")[NOW.size :]):
+        tag, _, tokens, micros, tokens_held, micros_held, _, _ = counter
+        if tokens >= 0:
+            found[tag] = Counted(tokens, micros, tokens_held, micros_held)
+    return found
+
+
+def running(kept: bytes | None) -> int:
+    """How many requests of a tally wait or run, where these are limited."""
+    return 0 if kept is None else int(NOW.unpack_from(kept)[2])
+
+
+def of_budget(budget: Budget) -> str:
+    """The tally that counts it."""
+    return keys.tally(budget.owner, budget.owner_id)
 
 
 async def sweep(link: LinkLike) -> int:

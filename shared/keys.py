@@ -54,7 +54,7 @@ TRAINING_QUEUE = "aihub:training-queue"
 HOLDS = "aihub:holds"
 """Sorted set of the jobs that hold something, by when they are to be looked at next."""
 HOLD = "aihub:hold:"
-COUNTER = "aihub:counter:"
+TALLY = "aihub:tally:"
 LEASE_WORD = "lease"
 """On the channel of TRAINING: a worker has said another word to a trainer."""
 WORDS = "aihub:words:"
@@ -142,21 +142,7 @@ def sessions(digest: str) -> str:
     return f"aihub:sessions:{digest}"
 
 
-def log(owner: str, id_: str) -> str:
-    """List of the times of a key's or project's requests in the last minute."""
-    return f"aihub:requests:{owner}:{id_}"
-
-
-def buckets(owner: str, id_: str) -> str:
-    """Hash of a key's or project's tokens by the second."""
-    return f"aihub:tokens:{owner}:{id_}"
-
-
-def running(owner: str, id_: str) -> str:
-    """Sorted set of a key's or project's jobs that wait or run, by when they will have ended."""
-    return f"aihub:open:{owner}:{id_}"
-
-
-def counter(budget: str, period: str) -> str:
-    """What is spent and held of a budget in one period, named by its first day."""
-    return f"{COUNTER}{budget}:{period}"
+def tally(owner: str, id_: str) -> str:
+    """All that is counted of a key or a project. With `:log` behind it the list of the times of its
+    requests in the last minute, with `:seconds` the hash of its tokens by the second."""
+    return f"{TALLY}{owner}:{id_}"

@@ -53,14 +53,15 @@ class Claimed(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """`waiting` counts the jobs ahead. Of a job with a hold there is also how its limits stand and,
-    where it is limited or unfunded, what is in the way: shared.holds reads these. One that is
-    queued has something there if a budget is to be looked up again."""
+    """`waiting` counts the jobs ahead. Of a job with a hold there is also how its tallies stand, and
+    where it is limited or unfunded, what is in the way: shared.holds reads these. `late`: a budget
+    is to be looked up again."""
 
     state: Literal["queued", "known", "full", "limited", "unfunded"]
     waiting: int
-    standing: list[list[int]] | None = None
+    standing: Sequence[int] = ()
     obstacle: list[Any] | None = None
+    late: bool = False
 
 
 class Line(NamedTuple):
@@ -76,16 +77,19 @@ serialize = msgspec.msgpack.encode
 """For arq: its default would be pickle."""
 deserialize = msgspec.msgpack.decode
 
-_enqueue = Script("hold", "enqueue")
-_claim = Script("hold", "claim")
+_enqueue = Script("clock", "enqueue")
+_reserve = Script("clock", "tally", "limits", "hold", "enqueue")
+"""The same for a job with a hold."""
+_claim = Script("clock", "tally", "hold", "event", "claim")
 _renew = Script("renew")
-_restore = Script("hold", "restore")
+_restore = Script("clock", "tally", "hold", "restore")
 _release = Script("release")
 _reclaim = Script("reclaim")
 _waiting = Script("waiting")
 _standing = Script("standing")
+QUEUED = 1
 _STATES: dict[int, Literal["queued", "known", "full", "limited", "unfunded"]] = {
-    1: "queued",
+    QUEUED: "queued",
     0: "known",
     -1: "full",
     -2: "limited",
@@ -113,7 +117,8 @@ async def enqueue(
     """
     data = encode_job(Job(attempt, job.kind, (task.encode(job),), {}, now_ms))
     life = max(1_000, job.deadline_ms - now_ms + 60_000)
-    state, waiting, *more = await _enqueue.run(
+    script = _reserve if job.hold else _enqueue
+    state, waiting, *more = await script.run(
         link,
         (
             keys.queue(job.model),
@@ -138,6 +143,8 @@ async def enqueue(
             job.hold,
         ),
     )
+    if state == QUEUED and more:
+        return Placed("queued", waiting, more[1:], late=bool(more[0]))
     return Placed(_STATES[state], waiting, *more)
 
 

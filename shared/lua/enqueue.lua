@@ -2,9 +2,9 @@
 -- KEYS: queue, job, wake, share, retry, record of the hold, holds
 -- ARGV: id, job bytes, life ms, limit, slack ms, cost ms, horizon ms, boundary ms, attempts before,
 --       life of the call in ms, 0: nobody is called, hold or ''
--- Returns {1 queued | 0 known already | -1 full, waiting before}; of a job with a hold also how its
--- limits stand, and {'late'} if what was spent is to be looked up again; or else
--- {-2 a limit | -3 a budget, waiting, standing, what is in the way}.
+-- Returns {1 queued | 0 known already | -1 full, waiting before}; of a job with a hold that is let in
+-- also whether what was spent is to be looked up again, and requests and tokens of each tally with
+-- it; or else {-2 a limit | -3 a budget, waiting, how the tallies stand, what is in the way}.
 -- Who is refused leaves no trace. A later attempt was let in before: it keeps its hold, or gets it
 -- again where Redis forgot it.
 -- The score orders: arrival, pushed back by the class's slack and by what the same API key
@@ -14,20 +14,21 @@ local now, epoch = clock()
 local waiting = redis.call('ZCOUNT', KEYS[1], '-inf', now - ARGV[8])
 if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting} end
 if waiting >= tonumber(ARGV[4]) then return {-1, waiting} end
-local standing, late
+local told = {1, waiting}
 if ARGV[11] ~= '' then
   local names, hold = {KEYS[6], KEYS[7]}, cmsgpack.unpack(ARGV[11])
   if ARGV[9] == '0' then
-    local refused, there
-    standing, refused, there = check_limits(hold, now)
-    if refused then return {-2, waiting, standing, refused} end
-    local counters
-    refused, counters, late = check_budgets(hold, now)
-    if refused then return {-3, waiting, standing, refused} end
-    reserve(names, ARGV[1], ARGV[11], hold, counters, count(hold, hold[2], standing, there, now),
-      now, epoch)
+    local states = look(hold, now, epoch)
+    local refused = check_limits(hold, states, now)
+    if refused then return {-2, waiting, standing_of(hold, states, now), refused} end
+    refused, told[3] = check_budgets(hold, states, now)
+    if refused then return {-3, waiting, standing_of(hold, states, now), refused} end
+    count(hold, states, hold[2], now)
+    told[3] = told[3] and 1 or 0
+    reserve(names, ARGV[1], ARGV[11], hold, states, true, now)
+    tell(told, states)
   elseif redis.call('EXISTS', KEYS[6]) == 0 then
-    reserve(names, ARGV[1], ARGV[11], hold, nil, 0, now, epoch)
+    reserve(names, ARGV[1], ARGV[11], hold, look(hold, now, epoch), false, now)
   end
 end
 local start = tonumber(redis.call('GET', KEYS[4]) or now)
@@ -43,4 +44,4 @@ if ARGV[10] ~= '0' and redis.call('LLEN', KEYS[3]) < 1024 then
   redis.call('RPUSH', KEYS[3], KEYS[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[10])
 end
-return {1, waiting, standing, late}
+return told

@@ -7,7 +7,7 @@ local released = 0
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
   local names = {ARGV[1] .. id, KEYS[1]}
   local kept = redis.call('GET', names[1])
-  local ends = kept and cmsgpack.unpack(cmsgpack.unpack(kept)[1])[4]
+  local ends = kept and ends_of(kept)
   if not kept then
     redis.call('ZREM', KEYS[1], id)
   elseif redis.call('EXISTS', ARGV[2] .. id) == 1 and now < ends then

@@ -8,35 +8,27 @@ from __future__ import annotations
 import msgspec
 
 
-class Limited(msgspec.Struct, array_like=True, frozen=True):
-    """The limits of a key or a project, each behind the Redis key that it is counted in.
+class Draw(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A budget in one of its periods: the tag of the counter that it has in the tally, and its
+    amounts; -1: none. The counter is kept until `expires_ms`."""
 
-    `log` is a list of times, `buckets` a hash of tokens by the second, `open` a sorted set of jobs.
-    0: no limit.
-    """
-
-    log: str
-    requests: int
-    buckets: str
-    tokens: int
-    open: str
-    concurrent: int
-
-
-class Draw(msgspec.Struct, array_like=True, frozen=True):
-    """A budget in one of its periods: the key that counts it, and its amounts; -1: none.
-
-    It is kept until `expires_ms`, which is put off by each request where it is `endless`.
-    """
-
-    counter: str
+    tag: int
     tokens: int
     micros: int
     expires_ms: int
-    endless: bool
 
 
-class Hold(msgspec.Struct, array_like=True, frozen=True):
+class Tally(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """All that limits a key or a project, behind the Redis key that counts it. 0: no limit."""
+
+    name: str
+    requests: int
+    tokens: int
+    concurrent: int
+    draws: tuple[Draw, ...] = ()
+
+
+class Hold(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The most that a request may use: `tokens` and `micros`.
 
     `ts_ms` is when the request came, which decides the period it is counted in; at `until_ms` it
@@ -47,12 +39,8 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
     tokens: int
     micros: int
     until_ms: int
-    limits: tuple[Limited, ...] = ()
-    draws: tuple[Draw, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Hold).decode
-decode_counter = msgspec.msgpack.Decoder(tuple[str, int, int, int, int, int, int]).decode
-"""Epoch, generation, then tokens and micro-units: spent (-1 tokens: not known), and held;
-epoch ms when to look again, or 0."""

@@ -23,7 +23,7 @@ import redis
 from psycopg.rows import dict_row
 
 from shared import keys
-from shared.holds import read_counter
+from shared import holds
 from shared.price import cost
 from shared.settings import Settings
 from shared.wire.account import Price
@@ -170,7 +170,11 @@ def kill(hub: Hub, chance: random.Random) -> None:
 def left(client: redis.Redis) -> list[str]:
     """What is held or under way."""
     names = [name.decode() for name in client.scan_iter("aihub:hold*")]
-    names += [name.decode() for name in client.scan_iter("aihub:open:*")]
+    names += [
+        name.decode()
+        for name in client.scan_iter(f"{keys.TALLY}*", _type="string")
+        if holds.running(client.get(name))
+    ]
     names += [name.decode() for name in client.scan_iter("arq:job:*")]
     return names + [keys.USAGE] * bool(client.xlen(keys.USAGE))
 
@@ -196,8 +200,7 @@ def test_nothing_is_overspent_and_nothing_stays_held(four: Hub, note: Note) -> N
             assert time.monotonic() - ended < SETTLED_WITHIN, held
             time.sleep(0.2)
         settled = time.monotonic() - ended
-        counter = read_counter(client.get(keys.counter(budget["id"], "total")))
-        assert counter is not None
+        (counter,) = holds.counters(client.get(keys.tally("key", key["id"]))).values()
     lines = ledger(four, key["id"])
     billed = sum(line["micros"] for line in lines.values())
     whole = [one for one in seen if one.whole]

@@ -45,8 +45,8 @@ REASONS = {1: "requests", 2: "tokens", 3: "concurrent"}
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every script reads the time from a key."""
     for module, name in (
-        *((queue, name) for name in ("_enqueue", "_restore")),
-        *((ending, name) for name in ("_finish", "_abort")),
+        *((queue, name) for name in ("_enqueue", "_reserve", "_restore")),
+        *((ending, name) for name in ("_finish", "_settle", "_abort")),
         *((holds, name) for name in ("_admit", "_sweep", "_open", "_fill")),
     ):
         script: Script = getattr(module, name)
@@ -82,7 +82,7 @@ class Model:
     log: dict[str, list[int]] = field(default_factory=lambda: {o: [] for o in OWNERS})
     tokens: dict[str, dict[int, int]] = field(default_factory=lambda: {o: {} for o in OWNERS})
     open: dict[str, set[str]] = field(default_factory=lambda: {o: set() for o in OWNERS})
-    budgets: dict[str, Counter] = field(default_factory=dict)
+    budgets: dict[int, Counter] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
 
     def refusal(self, key: str, hold: Hold) -> tuple[str, ...] | None:
@@ -96,10 +96,10 @@ class Model:
                 return (owner, "tokens")
             if limits.concurrent and len(self.open[owner]) >= limits.concurrent:
                 return (owner, "concurrent")
-        if any(draw.counter not in self.budgets for _, draw in drawn(key, hold.ts_ms)):
+        if any(draw.tag not in self.budgets for _, draw in drawn(key, hold.ts_ms)):
             return ("unknown",)
         for budget, draw in drawn(key, hold.ts_ms):
-            counter = self.budgets[draw.counter]
+            counter = self.budgets[draw.tag]
             for kind, limit, need in (
                 (0, budget.tokens, hold.tokens),
                 (1, budget.micros, hold.micros),
@@ -123,8 +123,8 @@ class Model:
             if OWNERS[owner].concurrent:
                 self.open[owner].add(task.id)
         for _, draw in drawn(key, hold.ts_ms):
-            if draw.counter in self.budgets:
-                self.budgets[draw.counter].held[task.id] = (hold.tokens, hold.micros)
+            if draw.tag in self.budgets:
+                self.budgets[draw.tag].held[task.id] = (hold.tokens, hold.micros)
 
     def settle(self, key: str, id_: str, hold: Hold, tokens: int, micros: int) -> None:
         second = self.running[id_].second
@@ -134,8 +134,8 @@ class Model:
             if second in seconds and second >= self.now // 1000 - 60:
                 seconds[second] += tokens - hold.tokens
         for _, draw in drawn(key, hold.ts_ms):
-            if draw.counter in self.budgets:
-                counter = self.budgets[draw.counter]
+            if draw.tag in self.budgets:
+                counter = self.budgets[draw.tag]
                 counter.held.pop(id_, None)
                 counter.spent[0] += tokens
                 counter.spent[1] += micros
@@ -187,34 +187,34 @@ class World:
 
     def stands(self, key: str, placed: Placed) -> None:
         """What the caller of a request is told that was let in: with this request counted."""
-        assert placed.standing is not None
-        for owner, (requests, _, tokens, _) in zip((key, "p"), placed.standing, strict=True):
+        standings = holds.standings_with(account(key), placed.standing)
+        for owner, standing in zip((key, "p"), standings, strict=True):
             limits, now = OWNERS[owner], self.model.now
             if limits.requests_per_minute:
-                assert requests == sum(at > now - 60_000 for at in self.model.log[owner])
+                log = self.model.log[owner]
+                least = sum(at > now - 60_000 for at in log)
+                assert least <= standing.requests <= sum(at > now - 61_000 for at in log)
             if limits.tokens_per_minute:
                 seconds = self.model.tokens[owner].items()
-                assert tokens == sum(n for s, n in seconds if s >= now // 1000 - 60)
+                assert standing.tokens == sum(n for s, n in seconds if s >= now // 1000 - 60)
 
     def told(self, key: str, placed: Placed, hold: Hold) -> tuple[str, ...] | None:
         if placed.obstacle is None:
             assert placed.state == "queued"
             return None
         who = account(key)
-        assert placed.standing is not None
+        standings = holds.standings(who, placed.standing)
         if placed.state == "limited":
-            standings = holds.standings(who, placed.standing)
-            found = holds.obstacle(who, standings, placed.obstacle)
+            found = holds.obstacle(standings, placed.obstacle)
             assert found.frees_ms is None or found.frees_ms > 0
             assert (found.frees_ms is None) == (
                 found.what == "tokens"
                 and hold.tokens > (found.standing.limits.tokens_per_minute or 0)
             )
             return (key if found.standing.owner == "key" else "p", found.what)
-        assert len(holds.standings(who, placed.standing)) == len(hold.limits)
         short = holds.shortage(who, hold.ts_ms, placed.obstacle)
         assert short is not None
-        counter = self.model.budgets[holds.draw(short.budget, hold.ts_ms).counter]
+        counter = self.model.budgets[holds.draw(short.budget, hold.ts_ms).tag]
         kind = ("tokens", "micros").index(short.what)
         assert short.spent == counter.spent[kind]
         assert short.held == sum(each[kind] for each in counter.held.values())
@@ -222,12 +222,13 @@ class World:
 
     async def look_up(self, key: str, hold: Hold) -> None:
         """As if the ledger had what the model says, which is nothing of a new period."""
-        for _, draw in drawn(key, hold.ts_ms):
-            opened = await holds.open_counter(self.link, draw)
-            assert opened.known == (draw.counter in self.model.budgets)
+        at = hold.ts_ms
+        for budget, draw in drawn(key, at):
+            opened = await holds.open_counter(self.link, budget, at)
+            assert opened.known == (draw.tag in self.model.budgets)
             if not opened.known:
-                assert await holds.fill_counter(self.link, draw, opened, 0, 0)
-                self.model.budgets[draw.counter] = Counter()
+                assert await holds.fill_counter(self.link, budget, at, opened, 0, 0)
+                self.model.budgets[draw.tag] = Counter()
 
     async def finish(self, id_: str, share: float) -> None:
         task = self.model.running[id_].task
@@ -267,21 +268,31 @@ class World:
             model.running
         )
         for owner in OWNERS:
-            kind = "project" if owner == "p" else "key"
-            members = await call("ZRANGE", keys.running(kind, owner), 0, -1)
-            assert {member.decode() for member in members} == model.open[owner]
-            flat = await call("HGETALL", keys.buckets(kind, owner))
-            pairs = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-            there = {int(second): n for second, n in pairs.items() if second.isdigit()}
-            assert sum(there.values()) == pairs.get(b"s", 0)
+            name = keys.tally("project" if owner == "p" else "key", owner)
+            kept = await call("GET", name)
+            assert holds.running(kept) == len(model.open[owner])
+            flat = await call("HGETALL", f"{name}:seconds")
+            there = dict(zip(map(int, flat[::2]), map(int, flat[1::2]), strict=True))
+            if kept is not None:
+                _, _, _, second, oldest, _, tokens, whole = holds.NOW.unpack_from(kept)
+                there[second] = tokens
+                assert sum(there.values()) == whole
+                assert oldest - 1 <= min(there)
             for second, tokens in model.tokens[owner].items():
-                if second >= model.now // 1000 - 60:
+                if tokens and second >= model.now // 1000 - 60:
                     assert there[second] == tokens
             assert all(tokens >= 0 for tokens in there.values())
-        for name, counter in model.budgets.items():
-            found = await holds.read_counters(self.link, [name])
+            self.counters(holds.counters(kept), owner)
+
+    def counters(self, found: dict[int, holds.Counted], owner: str) -> None:
+        """None that goes on is missing; one that is over may be."""
+        for budget in BUDGETS[owner]:
+            present = holds.draw(budget, self.model.now).tag
+            assert present in found or present not in self.model.budgets
+        for tag, counted in found.items():
+            counter = self.model.budgets[tag]
             held = [sum(each[kind] for each in counter.held.values()) for kind in (0, 1)]
-            assert found == [(*counter.spent, *held)]
+            assert counted == (*counter.spent, *held)
 
 
 STEP: st.SearchStrategy[tuple[Any, ...]] = st.one_of(

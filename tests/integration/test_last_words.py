@@ -61,8 +61,8 @@ async def link(valkey_url: str) -> AsyncIterator[Link]:
     link = Link(valkey_url, "test")
     await link.start()
     await link.wait_open(10)
-    draw = holds.draw(BUDGET, now())
-    await holds.fill_counter(link, draw, await holds.open_counter(link, draw), 0, 0)
+    opened = await holds.open_counter(link, BUDGET, now())
+    await holds.fill_counter(link, BUDGET, now(), opened, 0, 0)
     yield link
     await link.stop()
 
@@ -79,7 +79,7 @@ async def begun(link: Link, until_ms: int) -> Task:
 
 async def spent(link: Link) -> tuple[int, int]:
     """Tokens spent and held."""
-    (found,) = await holds.read_counters(link, [holds.draw(BUDGET, now()).counter])
+    found = await holds.read_counter(link, BUDGET, now())
     assert found is not None
     return found.tokens, found.tokens_held
 
@@ -131,5 +131,5 @@ async def test_who_is_refused_for_requests_is_told_of_tokens(link: Link) -> None
         hold = holds.of_account(account(limits), now(), now() + 60_000, 900, 0)
         placed = await queue.enqueue(link, job(hold), None, 100, now())
         assert placed.state == state
-    (standing,) = holds.standings(account(limits), placed.standing or [])
+    (standing,) = holds.standings(account(limits), placed.standing)
     assert (standing.requests, standing.tokens) == (1, 900)

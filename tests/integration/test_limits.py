@@ -212,14 +212,14 @@ def test_what_redis_forgot_is_looked_up_in_the_ledger_and_on_its_way_there(
         assert lines[0].ask(key["value"], 60).status == 200
         settled(hub)
         assert valkey(hub).xlen(keys.USAGE) > 0
-        assert valkey(hub).delete(keys.counter(key["budget"], "total")) == 1
+        assert valkey(hub).delete(keys.tally("key", key["id"])) == 1
         reply = lines[1].ask(key["value"], 60)
         assert "spent 0.000061" in reply.body["error"]["message"]
-        valkey(hub).delete(keys.counter(key["budget"], "total"))
+        valkey(hub).delete(keys.tally("key", key["id"]))
         use = admin.send("GET", f"//api/v1/admin/budgets/{key['budget']}").json["use"]
         assert use["micros"] == 61
     wait_for(lambda: not valkey(hub).xlen(keys.USAGE))
-    valkey(hub).delete(keys.counter(key["budget"], "total"))
+    valkey(hub).delete(keys.tally("key", key["id"]))
     reply = lines[2].ask(key["value"], 60)
     assert "spent 0.000061" in reply.body["error"]["message"]
     assert lines[3].ask(key["value"], 39).status == 200

@@ -85,8 +85,7 @@ async def put(link: Link, job: Task, attempt: int | None = None) -> Placed:
 
 
 async def counted(link: Link) -> holds.Counted | None:
-    (found,) = await holds.read_counters(link, [holds.draw(BUDGET, now()).counter])
-    return found
+    return await holds.read_counter(link, BUDGET, now())
 
 
 async def write(url: str, *events: UsageEvent) -> None:
@@ -113,7 +112,7 @@ async def test_what_is_settled_while_it_is_looked_up_is_not_lost(
     await spending.find_out(BUDGET, now())
     assert (await put(link, task("job-1", hold))).state == "queued"
     await queue.claim(link, "wk", {QUEUE: 1})
-    await link.call("DEL", hold.draws[0].counter)
+    await link.call("DEL", keys.tally("key", "key_1"))
     event = used(40)
     spent = Spending._spent
     looks = 0
@@ -216,7 +215,7 @@ async def test_what_ran_when_a_budget_was_made_is_counted_when_it_has_ended(
     reservations = Reservations(link, Prices(no_prices), spending, 60, SystemClock())
     number, placed = 1, Placed("known", 0)
     async with asyncio.timeout(30):
-        while placed.obstacle != [b"late"]:
+        while not placed.late:
             number += 1
             placed = await put(link, task(f"job-{number}", held(1)))
             assert placed.state == "queued"
@@ -258,9 +257,9 @@ async def test_a_second_look_without_the_database_stops_nobody(
         placed = await reservations.place(
             Reservation(ACCOUNT, None, held(1)), lambda job=job: put(link, job)
         )
-        assert (placed.state, placed.obstacle) == ("queued", [b"late"])
+        assert (placed.state, placed.late) == ("queued", True)
     assert await counted(link) == (0, 0, 3, 0)
     there.look_again([BUDGET], now())
     async with asyncio.timeout(30):
-        while (await put(link, task(f"job-{now()}", held(1)))).obstacle is not None:  # noqa: ASYNC110
+        while (await put(link, task(f"job-{now()}", held(1)))).late:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -63,15 +63,14 @@ def test_a_hold_names_what_counts_it() -> None:
     at = ms(2026, 11, 23)
     hold = holds.of_account(account, at, at + 1000, 10, 20)
     assert hold is not None
-    (limit,) = hold.limits
-    assert (limit.requests, limit.tokens, limit.concurrent) == (0, 7, 0)
-    assert limit.buckets == "aihub:tokens:project:proj_1"
-    (draw,) = hold.draws
-    assert (draw.counter, draw.tokens, draw.micros) == (
-        "aihub:counter:budget_1:2026-11-01",
-        -1,
-        5,
-    )
+    own, projects = hold.tallies
+    assert own.name == "aihub:tally:key:key_1"
+    assert (own.requests, own.tokens, own.concurrent) == (0, 0, 0)
+    assert projects.name == "aihub:tally:project:proj_1"
+    assert (projects.requests, projects.tokens, projects.concurrent) == (0, 7, 0)
+    assert not projects.draws
+    (draw,) = own.draws
+    assert (draw.tokens, draw.micros) == (-1, 5)
     assert draw.expires_ms > ms(2026, 12, 1)
     assert (hold.tokens, hold.micros) == (10, 20)
     assert hold.until_ms > at + 1000
