@@ -26,7 +26,7 @@ SWEEP_SECONDS = 2.0
 GRACE_MS = 5_000
 """Beyond its deadline that a request may take to end."""
 KEPT_MS = 7_200_000
-"""A counter outlives its period by that. What ends later is in the ledger of a period that is over."""
+"""A counter outlives its period by that; what ends later is in the ledger alone."""
 LIFE_MS = 40 * 86_400_000
 """…and one without an end its last use by that; it is found out again when it is needed."""
 

@@ -53,9 +53,9 @@ class Claimed(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """`waiting` counts the jobs ahead. Of a job with a hold there is also how its tallies stand, and
-    where it is limited or unfunded, what is in the way: shared.holds reads these. `late`: a budget
-    is to be looked up again."""
+    """`waiting` counts the jobs ahead. Of a job with a hold there is also how its tallies stand,
+    and where it is limited or unfunded, what is in the way: shared.holds reads these. `late`: a
+    budget is to be looked up again."""
 
     state: Literal["queued", "known", "full", "limited", "unfunded"]
     waiting: int

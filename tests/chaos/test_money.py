@@ -22,8 +22,7 @@ import pytest
 import redis
 from psycopg.rows import dict_row
 
-from shared import keys
-from shared import holds
+from shared import holds, keys
 from shared.price import cost
 from shared.settings import Settings
 from shared.wire.account import Price
@@ -191,7 +190,7 @@ def ledger(hub: Hub, key: str) -> dict[str, dict[str, Any]]:
 def test_nothing_is_overspent_and_nothing_stays_held(four: Hub, note: Note) -> None:
     made(four, "/prices/counting", output=PRICE.output)
     key = made(four, "/keys", name="spender", limits={"concurrent": 2 * STREAMS})
-    budget = made(four, "/budgets", owner="key", owner_id=key["id"], period="total", micros=MONEY)
+    made(four, "/budgets", owner="key", owner_id=key["id"], period="total", micros=MONEY)
     began = time.monotonic()
     seen = asyncio.run(crowd(four, key["value"]))
     ended = time.monotonic()
