@@ -27,6 +27,8 @@ class Calls:
         self._called_at: dict[str, int] = {}
         self._sent: dict[str, Counter[str]] = {}
         self._sent_before: dict[str, Counter[str]] = {}
+        self._open: Counter[tuple[str, str]] = Counter()
+        """This gateway's own requests, by worker and model."""
 
     def turn(self) -> None:
         """To be called once a second, when new reports were read."""
@@ -54,6 +56,18 @@ class Calls:
         placed = self._place(lane, model)
         self._remember(model, placed, count)
         return placed
+
+    def may_hand(self, placed: Placed, model: str) -> bool:
+        """Whether one more request may go to the worker with its call: it likely has a place."""
+        return self._open[placed.worker, model] < placed.room
+
+    def opened(self, worker: str, model: str) -> None:
+        self._open[worker, model] += 1
+
+    def closed(self, worker: str, model: str) -> None:
+        self._open[worker, model] -= 1
+        if not self._open[worker, model]:
+            del self._open[worker, model]
 
     def _place(self, lane: str, model: str) -> Placed | None:
         sent = self._sent.get(model, NONE)

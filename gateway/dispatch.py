@@ -208,6 +208,8 @@ class Dispatch:
 
     def _forget(self, reply: Reply) -> bool:
         known = self._replies.pop(reply.task.stream, None) is not None
+        if known and reply.first is not None:
+            self._calls.closed(reply.first, reply.task.model)
         if not self._replies:
             self._idle.set()
         return known
@@ -231,9 +233,15 @@ class Dispatch:
             raise
 
     async def _place(self, reply: Reply, attempt: int | None) -> queue.Placed:
-        placed = await self._calls.find(reply.lane, reply.task.model)
+        model = reply.task.model
+        placed = await self._calls.find(reply.lane, model)
         reply.worker = placed.worker if placed is not None else None
         reply.called = self._clock.now()
+        hand = False
+        if placed is not None and reply.first is None and attempt is None:
+            hand = self._calls.may_hand(placed, model)
+            reply.first = placed.worker
+            self._calls.opened(placed.worker, model)
         return await queue.enqueue(
             self._link,
             reply.task,
@@ -241,6 +249,7 @@ class Dispatch:
             self._settings.queue_limit if attempt is None else queue.NO_LIMIT,
             self._clock.wall_ms(),
             attempt,
+            hand=hand,
         )
 
     async def _enqueue(self, reply: Reply) -> queue.Placed:

@@ -36,6 +36,8 @@ class Reply:
         self.worker: str | None = None
         """The worker called for it last; None: there was none. It may be another that answers."""
         self.called = now
+        self.first: str | None = None
+        """The worker called for it first."""
         self.placed = 0
         """How many waited before it when it was queued."""
         self.ahead: int | None = 0

@@ -35,6 +35,8 @@ class Placed(NamedTuple):
     why: str
     brings: bool = False
     """It does not have the model, nor is it about to."""
+    room: int = 0
+    """Requests that it serves at a time; 0: it has not the model, or no place when it said so."""
 
 
 class Offer(NamedTuple):
@@ -70,11 +72,15 @@ def place(
     best = min(offers, default=None)
     if best is None:
         return None
-    if len(able) == 1:
-        return Placed(best.worker, "no other worker serves it", best.tier > COMES)
     if best.tier == COMES and (sooner := relief(best, offers)) is not None:
         return Placed(sooner.worker, f"{sooner.why}; the line on {best.worker} takes longer", True)
-    return Placed(best.worker, best.why, best.tier > COMES)
+    why = "no other worker serves it" if len(able) == 1 else best.why
+    (report,) = (worker.models[model] for worker in able if worker.name == best.worker)
+    return Placed(best.worker, why, best.tier > COMES, room(report))
+
+
+def room(report: ModelReport) -> int:
+    return report.places if report.state == "ready" and report.serving < report.places else 0
 
 
 def relief(best: Offer, offers: Sequence[Offer]) -> Offer | None:

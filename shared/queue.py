@@ -28,6 +28,12 @@ SLACK_MS: dict[Class, int] = {"interactive": 0, "standard": 5_000, "batch": 600_
 LIFE_MS = 86_400_000
 MOST_CALLS = 64
 """For jobs of one queue at a time; the rest is found when the worker counts the line."""
+MOST_HANDED = 32_768
+"""Bytes of a job that is handed over: it is in the call once more."""
+HANDED = b"\0"
+"""Begins a call that has its job with it; others are the name of a queue."""
+CLOSED = b""
+"""The last call that a worker hears. Where it comes first, nothing is handed over."""
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
 
@@ -77,13 +83,15 @@ serialize = msgspec.msgpack.encode
 """For arq: its default would be pickle."""
 deserialize = msgspec.msgpack.decode
 
-_enqueue = Script("clock", "enqueue")
-_reserve = Script("clock", "tally", "limits", "hold", "enqueue")
+_enqueue = Script("clock", "line", "enqueue")
+_reserve = Script("clock", "line", "tally", "limits", "hold", "enqueue")
 """The same for a job with a hold."""
 _claim = Script("clock", "tally", "hold", "event", "claim")
 _renew = Script("renew")
 _restore = Script("clock", "tally", "hold", "restore")
 _release = Script("release")
+_decline = Script("clock", "line", "decline")
+_close = Script("close_calls")
 _reclaim = Script("reclaim")
 _waiting = Script("waiting")
 _standing = Script("standing")
@@ -109,11 +117,14 @@ async def enqueue(
     limit: int,
     now_ms: int,
     attempt: int | None = None,
+    *,
+    hand: bool = False,
 ) -> Placed:
     """Queues a task and calls `worker` for it; any worker of the queue may take it.
 
     `attempt` > 1 makes the worker ask first how far the reply got. Such a job was let in before and
-    is refused nothing.
+    is refused nothing. `hand`: where nobody waits the worker gets the job with the call and has
+    its lease, which spares it the claim; if it has no place for it, it hands it back.
     """
     data = encode_job(Job(attempt, job.kind, (task.encode(job),), {}, now_ms))
     life = max(1_000, job.deadline_ms - now_ms + 60_000)
@@ -128,6 +139,7 @@ async def enqueue(
             keys.RETRY + job.id,
             keys.HOLD + job.id,
             keys.HOLDS,
+            keys.IN_PROGRESS + job.id,
         ),
         (
             job.id,
@@ -141,6 +153,8 @@ async def enqueue(
             (attempt or 1) - 1,
             0 if worker is None else keys.WAKE_MS,
             job.hold,
+            worker if hand and worker is not None and len(data) <= MOST_HANDED else b"",
+            keys.LEASE_MS,
         ),
     )
     if state == QUEUED and more:
@@ -171,20 +185,32 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
             *free.values(),
         ),
     )
-    claimed = []
-    for number, name, tries, data in zip(*[iter(flat)] * 4, strict=True):
-        id_ = name.decode()
-        try:
-            job = decode_job(data)
-            asked = task.decode(job.a[0])
-        except msgspec.MsgspecError as error:
-            logger.error("not a job of ours, dropped", job=id_, error=str(error))
-            # Awaited, its loss of the connection would cost the other claims of this round.
-            dropped = asyncio.ensure_future(ending.finish(link, worker, names[number - 1], id_))
-            dropped.add_done_callback(_forget)
-            continue
-        claimed.append(Claimed(names[number - 1], id_, max(tries, job.t or 0), asked, data))
-    return claimed
+    claimed = [
+        _read(link, worker, names[number - 1], name.decode(), tries, data)
+        for number, name, tries, data in zip(*[iter(flat)] * 4, strict=True)
+    ]
+    return [job for job in claimed if job is not None]
+
+
+def receive(link: LinkLike, worker: str, call: bytes) -> Claimed | None:
+    """The job that came with a call, whose lease is `worker`'s; None: it is no job of ours."""
+    _, id_, name, data = call.split(HANDED, 3)
+    return _read(link, worker, name.decode(), id_.decode(), 1, data)
+
+
+def _read(
+    link: LinkLike, worker: str, queue: str, id_: str, tries: int, data: bytes
+) -> Claimed | None:
+    try:
+        job = decode_job(data)
+        asked = task.decode(job.a[0])
+    except msgspec.MsgspecError as error:
+        logger.error("not a job of ours, dropped", job=id_, error=str(error))
+        # Awaited, its loss of the connection would cost the other claims of this round.
+        dropped = asyncio.ensure_future(ending.finish(link, worker, queue, id_))
+        dropped.add_done_callback(_forget)
+        return None
+    return Claimed(queue, id_, max(tries, job.t or 0), asked, data)
 
 
 async def renew(
@@ -240,6 +266,20 @@ async def restore(link: LinkLike, worker: str, claimed: Claimed) -> bool:
 async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
     """Hands an unfinished job back for another worker to go on with; its gateway calls one."""
     return bool(await _release.run(link, (queue, keys.IN_PROGRESS + id_), (id_, worker)))
+
+
+async def decline(link: LinkLike, claimed: Claimed, worker: str) -> bool:
+    """Puts a job in line that was handed over; False: its lease was lost."""
+    job = claimed.task
+    names = (claimed.queue, keys.IN_PROGRESS + job.id, keys.share(job.model, job.key))
+    values = (job.id, worker, cost_ms(job), SLACK_MS[job.service], HORIZON_MS, BOUNDARY_MS)
+    return bool(await _decline.run(link, names, values))
+
+
+async def close_calls(link: LinkLike, worker: str) -> list[bytes]:
+    """Those for a worker that hears no more; from now on nothing is handed to it."""
+    calls: list[bytes] = await _close.run(link, (keys.wake(worker),), (CLOSED, keys.WAKE_MS))
+    return calls
 
 
 async def reclaim(link: LinkLike, dead: str, queues: Sequence[str]) -> int:

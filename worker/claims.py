@@ -1,4 +1,8 @@
-"""Takes requests off the queues: as many as the loop admits, or all of them to refuse them."""
+"""Takes requests off the queues: as many as the loop admits, or all of them to refuse them.
+
+One that came with its call is this worker's already: it gets the place that its arrival leads to,
+or goes back to its queue if there is none.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +48,44 @@ class Claims:
         self._stopped = False
         self._claiming: asyncio.Task[None] | None = None
         self._refusing: set[asyncio.Task[None]] = set()
+        self._received: dict[str, Claimed] = {}
+        """The one of a model whose arrival is being decided on."""
+
+    def receive(self, call: bytes) -> None:
+        """Begins a request that came with its call, or hands it back."""
+        job = queue.receive(self._link, self._worker, call)
+        if job is None:
+            return
+        model = self._lines.models.get(job.queue)
+        if model is None:
+            self._begin(job, Grant(job.task.model, NO_RUN), gone(job.task.model))
+            return
+        if not self._stopped:
+            self._received[model] = job
+            self._lines.arrived(job.queue)
+            if self._received.pop(model, None) is None:
+                return
+        self._hand_back(job)
+
+    def _hand_back(self, job: Claimed) -> None:
+        task = asyncio.create_task(self._release(job))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
+
+    async def _release(self, job: Claimed) -> None:
+        try:
+            await queue.decline(self._link, job, self._worker)
+        except (Lost, hiredis.HiredisError) as error:
+            logger.warning("cannot hand back", job=job.id, error=str(error))
 
     def admit(self, model: str, count: int) -> None:
         """Takes so many waiting requests; a round of claims under way is followed by another."""
+        received = self._received.pop(model, None) if count else None
+        if received is not None:
+            self._begin(received, self._loop.grant(model), None)
+            count -= 1
+            if not count:
+                return
         self._lines.admitted[keys.queue(model)] += count
         if self._claiming is None and not self._stopped:
             self._claiming = asyncio.create_task(self._claim())

@@ -92,9 +92,11 @@ class Lane(Worker):
         self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
-        self._listening = Listening(settings.redis, self.name, self._obey, self._lines.arrived)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
         self._claims = Claims(self._link, self.name, loop, self._lines, siblings, self._begin)
+        self._listening = Listening(
+            settings.redis, self.name, self._obey, self._lines.arrived, self._claims.receive
+        )
         self._stop = asyncio.Event()
         self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
@@ -138,6 +140,8 @@ class Lane(Worker):
         )
         stopped = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+        await self._claims.stop()
+        await self._listening.close(self._link)
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
@@ -287,7 +291,6 @@ class Lane(Worker):
 
     async def _hand_back(self) -> None:
         self._stop.set()
-        await self._claims.stop()
         tasks = list(self.tasks.values())
         for request in list(self._running.values()):
             request.stop("released")

@@ -19,8 +19,8 @@ for q = 1, #KEYS do
   local free = tonumber(ARGV[13 + q])
   local edge = now - ARGV[3]
   local ranges = {{'(' .. edge, now}, {'-inf', edge}}
-  for _, range in ipairs(ranges) do
-    local offset = 0
+  for number, range in ipairs(ranges) do
+    local offset, leased = 0, 2 - number
     while free > 0 do
       local ids = redis.call('ZRANGE', KEYS[q], range[1], range[2], 'BYSCORE', 'LIMIT', offset, free)
       if #ids == 0 then break end
@@ -35,8 +35,9 @@ for q = 1, #KEYS do
           redis.call('DEL', ARGV[4] .. id, ARGV[6] .. id)
           bury(id)
         else
-          local attempt = redis.call('INCR', ARGV[6] .. id)
-          redis.call('EXPIRE', ARGV[6] .. id, 88400)
+          -- Attempts are counted from the second on: the first leaves no trace but its lease.
+          local attempt = (redis.call('GET', ARGV[6] .. id) or leased) + 1
+          if attempt > 1 then redis.call('SET', ARGV[6] .. id, whole(attempt), 'EX', 88400) end
           redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
           redis.call('ZADD', KEYS[q], now + ARGV[2], id)
           free = free - 1

@@ -318,9 +318,10 @@ async def test_a_lost_cancellation_is_heard_at_the_next_renewal(link: Link) -> N
 async def test_who_claimed_what_redis_had_forgotten_was_running_gives_way(link: Link) -> None:
     """As when the last second of its file is lost: the job is there, its lease is not."""
     await put(link, task("job-1"))
+    score = await link.call("ZSCORE", QUEUE, "job-1")
     (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
-    await expire_lease(link, "job-1")
-    await link.call("DEL", keys.RETRY + "job-1")
+    await link.call("DEL", keys.IN_PROGRESS + "job-1")
+    await link.call("ZADD", QUEUE, score, "job-1")
     (again,) = await queue.claim(link, "wk-2", {QUEUE: 1})
     assert again.attempt == claimed.attempt
     assert await queue.restore(link, "wk-1", claimed)

@@ -1,0 +1,8 @@
+-- Puts a job in line that was handed to a worker which has no place for it.
+-- KEYS: queue, in-progress, share
+-- ARGV: id, worker, cost ms, slack ms, horizon ms, boundary ms
+-- Returns 1, or 0 when the lease was lost.
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+redis.call('DEL', KEYS[2])
+line_up(KEYS[1], KEYS[3], ARGV[1], clock(), unpack(ARGV, 3))
+return 1
