@@ -47,6 +47,7 @@ from worker.settlement import settle
 from worker.siblings import Siblings
 
 STOP_SECONDS = 3.0
+MOST_LEFT = 256
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 
@@ -90,6 +91,8 @@ class Lane(Worker):
             loop.residents, loop.device.kind == "cuda", report.sample, self._clock
         )
         self._running: dict[str, Request] = {}
+        self._left: dict[str, None] = {}
+        """The last jobs that were cancelled and did not run: a cancellation may overtake its job."""
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
@@ -158,8 +161,11 @@ class Lane(Worker):
             return
         request = self._running.get(control.job)
         if request is None:
-            return
-        if isinstance(control, Cancel):
+            if isinstance(control, Cancel):
+                self._left[control.job] = None
+                if len(self._left) > MOST_LEFT:
+                    del self._left[next(iter(self._left))]
+        elif isinstance(control, Cancel):
             request.stop("cancelled")
         elif isinstance(control, Position):
             request.tell_position(control)
@@ -195,6 +201,8 @@ class Lane(Worker):
         meter = Meter(claimed, ready, self._batches, self._clock)
         request = Request(claimed, self.name, self._writer, self._loop, grant, self._clock, meter)
         request.refusal = refusal
+        if claimed.id in self._left:
+            request.stop("cancelled")
         if not self._writer.flows(claimed.task.gateway):
             request.set_flow(False)
         self._running[claimed.id] = request

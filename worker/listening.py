@@ -21,8 +21,8 @@ logger = log.get("listening")
 
 
 class Listening:
-    """`obey` gets each control message, `arrived` the name of a queue for each call, `receive` a call
-    that has its job with it."""
+    """`obey` gets each control message, `arrived` the name of a queue for each call, `receive` a
+    call that has its job with it."""
 
     def __init__(
         self,
