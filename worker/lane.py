@@ -92,7 +92,7 @@ class Lane(Worker):
         )
         self._running: dict[str, Request] = {}
         self._left: dict[str, None] = {}
-        """The last jobs that were cancelled and did not run: a cancellation may overtake its job."""
+        """The last ones cancelled that did not run: a cancellation may overtake its job."""
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
