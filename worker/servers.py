@@ -20,8 +20,8 @@ from shared.offers import spell
 from shared.settings import Model
 from shared.wire.node import Offered
 from worker.engines.base import EngineLost
+from worker.engines.exchange import Refused
 from worker.engines.ollama_catalog import OllamaCatalog
-from worker.engines.upstream import Refused
 from worker.inventory import plan
 from worker.loop import Loop
 from worker.occasion import Restored

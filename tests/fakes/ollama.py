@@ -18,8 +18,8 @@ from tests.fakes.ollama_options import translated
 from tests.fakes.ollama_port import Port
 from tests.fakes.ollama_reply import Reply, now
 from worker.engines.base import EngineLost
+from worker.engines.exchange import Refused
 from worker.engines.llamacpp_server import LlamaServer
-from worker.engines.upstream import Refused
 
 NANOSECONDS = 1_000_000_000
 LAST_BYTES = 5.0

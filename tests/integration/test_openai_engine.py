@@ -20,7 +20,7 @@ from shared.settings import DEFAULT_MODELS, Model, Settings
 from shared.wire.event import Usage
 from tests import models
 from tests.unit.worker.engines.recorder import Recorder
-from worker.engines import upstream
+from worker.engines import exchange
 from worker.engines.base import EngineLost, Generation
 from worker.engines.llamacpp import LlamaCpp
 from worker.engines.openai import OpenAi
@@ -166,7 +166,7 @@ async def test_failures(answer: bytes, error: type[Exception], message: str) -> 
 
 
 async def test_endless_replies_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "LONGEST_BODY", 1000)
+    monkeypatch.setattr(exchange, "LONGEST_BODY", 1000)
     with pytest.raises(EngineLost, match="too long"):
         await said(b"HTTP/1.1 500 No\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
 

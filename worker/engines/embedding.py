@@ -12,9 +12,9 @@ from shared.errors import EngineFailed, HubError, InvalidValue, UnsupportedParam
 from shared.settings import Model
 from shared.wire.event import Usage, Vectors
 from worker.engines.cl100k import FILE_NAME, RANKS, Cl100k
+from worker.engines.exchange import Refused
 from worker.engines.llamacpp_server import LlamaServer
 from worker.engines.refusal import check_ids, from_status, too_long
-from worker.engines.upstream import Refused
 
 BATCH = 64
 """Inputs in one request to the engine."""

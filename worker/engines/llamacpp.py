@@ -18,13 +18,13 @@ from worker.engines import shape
 from worker.engines.base import EngineLost, Generation, Sink, Sleepless
 from worker.engines.chunks import ChunkReader
 from worker.engines.embedding import Embedder
+from worker.engines.exchange import Refused
 from worker.engines.llamacpp_conversion import prepare
 from worker.engines.llamacpp_server import LlamaServer
 from worker.engines.llamacpp_succession import Adapters, Succession
 from worker.engines.refusal import Subject, check_ids, from_status
 from worker.engines.resuming import continue_behind
 from worker.engines.toolcalls import CallReader
-from worker.engines.upstream import Refused
 
 logger = log.get("llamacpp")
 

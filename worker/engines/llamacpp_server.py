@@ -18,9 +18,10 @@ from shared.errors import EngineFailed
 from shared.settings import Model, Settings
 from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost
+from worker.engines.exchange import Refused
 from worker.engines.llamacpp_child import READING, READY, Options
 from worker.engines.progress import MappedFile, file_bytes
-from worker.engines.upstream import Address, Refused, Upstream
+from worker.engines.upstream import Address, Upstream
 from worker.process import Child, spawn
 
 PROMPT_CACHE = 64

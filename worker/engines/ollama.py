@@ -18,13 +18,14 @@ from shared.wire.node import LoadProgress
 from worker.engines import ollama_shape
 from worker.engines.base import EngineLost, Generation, Sink, Sleepless, Unadaptable
 from worker.engines.cl100k import FILE_NAME, RANKS, Cl100k
+from worker.engines.exchange import Refused
 from worker.engines.ollama_refusal import from_reply
 from worker.engines.ollama_server import Footprint, OllamaServer
 from worker.engines.ollama_stream import LineSink
 from worker.engines.refusal import Subject, clean, complaint
 from worker.engines.resuming import continue_behind
 from worker.engines.toolcalls import CallReader
-from worker.engines.upstream import EngineUnreachable, Refused
+from worker.engines.upstream import EngineUnreachable
 
 START_TIMEOUT = 300.0
 STOP_TIMEOUT = 10.0

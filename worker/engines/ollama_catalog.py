@@ -7,8 +7,8 @@ import msgspec
 from shared import log
 from shared.offers import MOST, NAME
 from shared.wire.node import Capability, Offered
+from worker.engines.exchange import Refused
 from worker.engines.ollama_server import Offer, OllamaServer, Shown, trained_context
-from worker.engines.upstream import Refused
 
 CAPABILITIES: dict[str, Capability] = {
     "vision": "images",

@@ -21,10 +21,11 @@ from worker.engines.base import (
     Unwatched,
 )
 from worker.engines.chunks import ChunkReader, Counts
+from worker.engines.exchange import Refused
 from worker.engines.logprobs import SameLogprobs
 from worker.engines.refusal import Subject, clean, complaint, from_status
 from worker.engines.resuming import continue_behind
-from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
+from worker.engines.upstream import Address, EngineUnreachable, Upstream
 
 START_TIMEOUT = 20.0
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
@@ -57,7 +58,7 @@ class OpenAi(Sleepless, Unadaptable, Unwatched):
         self._name = name
         self._model = model.upstream_model or name
         key = {"Authorization": f"Bearer {model.api_key}"} if model.api_key else {}
-        self._upstream = Upstream(Address.parse(model.url or ""), key)
+        self._upstream = Upstream(Address.parse(model.url or ""), key, keep=True)
         self._reachable = False
         self._over = asyncio.Event()
 
@@ -84,6 +85,7 @@ class OpenAi(Sleepless, Unadaptable, Unwatched):
 
     async def stop(self) -> None:
         self._reachable = False
+        self._upstream.close()
         self._over.set()
 
     async def ended(self) -> None:

@@ -17,9 +17,10 @@ from shared.errors import EngineFailed
 from shared.settings import Model, Settings
 from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Reservation
+from worker.engines.exchange import Refused
 from worker.engines.group import members
 from worker.engines.refusal import clean, complaint
-from worker.engines.upstream import Refused, Upstream
+from worker.engines.upstream import Upstream
 from worker.engines.vllm_log import last_words
 from worker.process import Child
 

@@ -20,12 +20,12 @@ from shared.wire.event import Usage, Vectors
 from worker.engines import refusal as refusals
 from worker.engines.base import Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
+from worker.engines.exchange import Refused
 from worker.engines.refusal import clean, too_long
 from worker.engines.toolcalls import CallReader
 from worker.engines.torch_engine import SUBJECTS, TorchEngine
 from worker.engines.transformers_server import TransformersServer
 from worker.engines.transformers_shape import Shaped, shaped
-from worker.engines.upstream import Refused
 from worker.engines.vllm_refusal import complaint, refusal
 
 NOT_LOADED = b'"adapter_not_loaded"'

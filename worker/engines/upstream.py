@@ -1,10 +1,8 @@
-"""HTTP/1.1 to an engine: one request per connection, bytes straight into a callback.
+"""HTTP/1.1 to an engine.
 
-A new connection for each request costs less than 50 microseconds on a socket, and an idle one
-would hold a thread of llama.cpp's server, so none are kept.
-
-A streamed reply costs no task switch per chunk: the transport hands its bytes to httptools, which
-hands the body to the event reader, which calls `on_event`, all in one call of the event loop.
+A new connection for each request costs 20 to 50 microseconds on a socket, and an idle one would
+hold a thread of llama.cpp's server, so none to engines of ours are kept. Upstreams elsewhere are
+another matter: there a connection is round trips and a handshake.
 """
 
 from __future__ import annotations
@@ -12,37 +10,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import urlsplit
-
-import httptools
 
 from shared.errors import EngineFailed
 from worker.engines.base import EngineLost, Pausable
-from worker.engines.events import EventReader, EventTooLong, LineReader
+from worker.engines.exchange import Exchange, Hold, NotHeard
+from worker.engines.spare import Spares
 
-LONGEST_BODY = 64 * 1024 * 1024
-"""Bytes of a reply that is not a stream (embeddings are the large ones)."""
 CONNECT_TIMEOUT = 10.0
-DONE = b"[DONE]"
-FRAMINGS: tuple[tuple[bytes, type[EventReader | LineReader]], ...] = (
-    (b"text/event-stream", EventReader),
-    (b"application/x-ndjson", LineReader),
-)
-"""How the content types of streams are cut into events."""
 
 
 class EngineUnreachable(EngineLost):
     """No connection could be made."""
-
-
-class Refused(Exception):
-    """The engine answered with a status other than 200; `body` is what it said."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        self.body = body
 
 
 class Address(NamedTuple):
@@ -67,134 +47,22 @@ class Address(NamedTuple):
         return cls("", parts.hostname, port, parts.path.rstrip("/"), tls)
 
 
-class Hold:
-    """The engine's end of a stream, as a sink sees it."""
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def pause_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-
-class Exchange(asyncio.Protocol):
-    """One request and its reply. `outcome` gets the reply's body (empty for a stream)."""
-
-    def __init__(self, request: bytes, on_event: Callable[[bytes], None] | None) -> None:
-        self.outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._request = request
-        self._reader: EventReader | LineReader | None = None
-        """What cuts the body, when the reply is the stream that was asked for."""
-        self._framing: type[EventReader | LineReader] | None = None
-        self._on_event = on_event
-        self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._body = bytearray()
-        self._framed = False
-        self._begun = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods but not the base class.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._request)
-        self._request = b""
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            self.fail(error.__context__ or error)
-        except httptools.HttpParserError as error:
-            self.fail(EngineLost(f"the engine does not speak HTTP: {error}"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.outcome.done():
-            self._lost(exc)
-        # The parser knows this and this the parser: a cycle that would keep the request's body.
-        del self._parser
-        self._on_event = self._reader = None
-
-    def _lost(self, exc: Exception | None) -> None:
-        if self._begun and not self._framed and exc is None:
-            self.on_message_complete()
-        else:
-            self.fail(EngineLost("the engine closed the connection before its reply ended"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"content-type":
-            self._framing = next((cut for kind, cut in FRAMINGS if value.startswith(kind)), None)
-        elif name in (b"content-length", b"transfer-encoding"):
-            self._framed = True
-
-    def on_headers_complete(self) -> None:
-        self._begun = True
-        asked = self._on_event is not None and self._parser.get_status_code() == 200
-        if asked and self._framing is not None:
-            self._reader = self._framing(self._event)
-
-    def on_body(self, body: bytes) -> None:
-        if self.outcome.done():
-            return
-        if self._reader is not None:
-            self._reader.feed(body)
-            return
-        self._body += body
-        if len(self._body) > LONGEST_BODY:
-            raise EngineLost("the engine's reply is too long")
-
-    def _event(self, data: bytes) -> None:
-        if self.outcome.done():
-            return
-        if data == DONE:
-            self._finish(b"")
-        elif self._on_event is not None:
-            self._on_event(data)
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self.outcome.done():
-            return
-        if status != 200:
-            self.fail(Refused(status, bytes(self._body)))
-        elif self._on_event is not None and self._reader is None:
-            self.fail(EngineFailed("The engine answered without streaming."))
-        else:
-            self._finish(bytes(self._body))
-
-    def _finish(self, body: bytes) -> None:
-        self.outcome.set_result(body)
-        if self._transport is not None:
-            self._transport.close()
-
-    def fail(self, error: BaseException) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(
-                EngineLost("the event of the engine has no end")
-                if isinstance(error, EventTooLong)
-                else error
-            )
-            self.outcome.exception()  # who was cancelled while connecting does not ask for it
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class Upstream:
-    """One engine's address and the headers every request to it carries."""
+    """One engine's address and the headers every request to it carries.
 
-    def __init__(self, address: Address, headers: Mapping[str, str] | None = None) -> None:
+    `keep`: connections are kept for the next request.
+    """
+
+    def __init__(
+        self, address: Address, headers: Mapping[str, str] | None = None, *, keep: bool = False
+    ) -> None:
         self._address = address
+        self._spares = Spares() if keep else None
         # Certificates are checked against the authorities that this machine trusts.
         self._tls = ssl.create_default_context() if address.tls else None
         host = address.host if address.socket else f"{address.host}:{address.port}"
-        lines = {"Host": host, "Connection": "close", "Accept": "*/*", **(headers or {})}
+        stays = "keep-alive" if keep else "close"
+        lines = {"Host": host, "Connection": stays, "Accept": "*/*", **(headers or {})}
         if any(c in f"{name}{value}" for name, value in lines.items() for c in "\r\n"):
             raise ValueError("a header holds a line break")
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
@@ -229,28 +97,45 @@ class Upstream:
             f"{method} {self._address.prefix}{path} HTTP/1.1\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         ).encode()
-        transport, exchange = await self._connect(
-            Exchange(b"".join((head, self._head, b"\r\n", body)), on_event)
-        )
+        request = b"".join((head, self._head, b"\r\n", body))
+        if self._spares is not None and (spare := self._spares.take()) is not None:
+            exchange = Exchange(request, on_event, self._spares)
+            spare.set_protocol(exchange)
+            exchange.connection_made(spare)
+            try:
+                return await self._outcome(exchange, attach)
+            except NotHeard:
+                # The engine closed it just then. It may be asked again: it answered nothing.
+                pass
+        exchange = Exchange(request, on_event, self._spares)
+        await self._connect(exchange)
+        return await self._outcome(exchange, attach)
+
+    async def _outcome(
+        self, exchange: Exchange, attach: Callable[[Pausable], None] | None
+    ) -> bytes:
         try:
             if attach is not None:
-                attach(Hold(transport))
+                attach(Hold(exchange))
             return await exchange.outcome
         finally:
-            if not transport.is_closing():
-                transport.abort()
+            exchange.leave()
             del exchange  # it has the error that this frame may be left with
 
-    async def _connect(self, exchange: Exchange) -> tuple[asyncio.Transport, Exchange]:
+    def close(self) -> None:
+        """Hangs up what is kept."""
+        if self._spares is not None:
+            self._spares.close()
+
+    async def _connect(self, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
         to = self._address
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 if to.socket:
-                    return await loop.create_unix_connection(lambda: exchange, to.socket)
-                return await loop.create_connection(
-                    lambda: exchange, to.host, to.port, ssl=self._tls
-                )
+                    await loop.create_unix_connection(lambda: exchange, to.socket)
+                else:
+                    await loop.create_connection(lambda: exchange, to.host, to.port, ssl=self._tls)
         except ssl.SSLCertVerificationError as error:
             raise EngineFailed(
                 f"The certificate of {to.host} is not trusted: {error.verify_message}."

@@ -14,11 +14,11 @@ from shared.vllm import adapter_rank
 from shared.wire.event import Usage, Vectors
 from worker.engines.base import EngineLost, Generation, Reservation, Sink
 from worker.engines.chunks import ChunkReader
+from worker.engines.exchange import Refused
 from worker.engines.refusal import Subject, clean, too_long
 from worker.engines.replay import Prefix, ReplaySink, calls_behind
 from worker.engines.toolcalls import CallReader
 from worker.engines.torch_engine import SUBJECTS, TorchEngine
-from worker.engines.upstream import Refused
 from worker.engines.vllm_adapter import make_empty, refused
 from worker.engines.vllm_arguments import weights
 from worker.engines.vllm_refusal import complaint, limit_of, refusal

@@ -15,9 +15,10 @@ import worker
 from shared.settings import Model, Settings
 from shared.wire.node import LoadProgress
 from worker.engines.base import EngineLost, Reservation
+from worker.engines.exchange import Refused
 from worker.engines.group import gone, members
 from worker.engines.torch_server import TorchServer, stored
-from worker.engines.upstream import Address, EngineUnreachable, Refused, Upstream
+from worker.engines.upstream import Address, EngineUnreachable, Upstream
 from worker.engines.vllm_arguments import command, environment, weights
 from worker.engines.vllm_child import Options
 from worker.engines.vllm_log import STARTING, progress
