@@ -16,6 +16,8 @@ from redis.asyncio.connection import parse_url
 from shared import log
 
 Argument = bytes | str | int
+ENOUGH = 4
+"""Commands after which a round's are sent before it ends: the server works on them meanwhile."""
 LONGEST_PAUSE = 0.5
 """Seconds between attempts to reach a server that is away."""
 CONNECT_TIMEOUT = 5.0
@@ -82,6 +84,8 @@ class Connection(asyncio.Protocol):
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.append(data)
+        if len(self._unsent) >= ENOUGH:
+            self._send()
         return future
 
     def _send(self) -> None:
