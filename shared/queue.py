@@ -86,7 +86,7 @@ deserialize = msgspec.msgpack.decode
 _enqueue = Script("clock", "line", "enqueue")
 _reserve = Script("clock", "line", "tally", "limits", "hold", "enqueue")
 """The same for a job with a hold."""
-_claim = Script("clock", "tally", "hold", "event", "claim")
+_claim = Script("clock", "line", "tally", "hold", "event", "claim")
 _renew = Script("renew")
 _restore = Script("clock", "tally", "hold", "restore")
 _release = Script("release")
@@ -96,6 +96,7 @@ _reclaim = Script("reclaim")
 _waiting = Script("waiting")
 _standing = Script("standing")
 QUEUED = 1
+CANCELLED = 2
 _STATES: dict[int, Literal["queued", "known", "full", "limited", "unfunded"]] = {
     QUEUED: "queued",
     0: "known",
@@ -269,11 +270,17 @@ async def release(link: LinkLike, worker: str, queue: str, id_: str) -> bool:
 
 
 async def decline(link: LinkLike, claimed: Claimed, worker: str) -> bool:
-    """Puts a job in line that was handed over; False: its lease was lost."""
+    """Puts a job in line that was handed over; False: it was cancelled, and stays the worker's."""
     job = claimed.task
-    names = (claimed.queue, keys.IN_PROGRESS + job.id, keys.share(job.model, job.key))
+    names = (
+        claimed.queue,
+        keys.IN_PROGRESS + job.id,
+        keys.share(job.model, job.key),
+        keys.ABORT,
+    )
     values = (job.id, worker, cost_ms(job), SLACK_MS[job.service], HORIZON_MS, BOUNDARY_MS)
-    return bool(await _decline.run(link, names, values))
+    state: int = await _decline.run(link, names, values)
+    return state != CANCELLED
 
 
 async def close_calls(link: LinkLike, worker: str) -> list[bytes]:

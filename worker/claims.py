@@ -1,8 +1,4 @@
-"""Takes requests off the queues: as many as the loop admits, or all of them to refuse them.
-
-One that came with its call is this worker's already: it gets the place that its arrival leads to,
-or goes back to its queue if there is none.
-"""
+"""Takes requests off the queues: as many as the loop admits, or all of them to refuse them."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from shared.errors import HubError
 from shared.queue import Claimed
 from shared.resp import Link, Lost
 from worker.effect import gone
+from worker.handed import Handed
 from worker.line import Lines
 from worker.loop import Loop
 from worker.places import NO_RUN, Grant, PassedOn
@@ -36,6 +33,7 @@ class Claims:
         worker: str,
         loop: Loop,
         lines: Lines,
+        handed: Handed,
         siblings: Siblings,
         begin: Callable[[Claimed, Grant, HubError | None], None],
     ) -> None:
@@ -43,46 +41,18 @@ class Claims:
         self._worker = worker
         self._loop = loop
         self._lines = lines
+        self._handed = handed
         self._siblings = siblings
         self._begin = begin
         self._stopped = False
         self._claiming: asyncio.Task[None] | None = None
         self._refusing: set[asyncio.Task[None]] = set()
-        self._received: dict[str, Claimed] = {}
-        """The one of a model whose arrival is being decided on."""
-
-    def receive(self, call: bytes) -> None:
-        """Begins a request that came with its call, or hands it back."""
-        job = queue.receive(self._link, self._worker, call)
-        if job is None:
-            return
-        model = self._lines.models.get(job.queue)
-        if model is None:
-            self._begin(job, Grant(job.task.model, NO_RUN), gone(job.task.model))
-            return
-        if not self._stopped:
-            self._received[model] = job
-            self._lines.arrived(job.queue)
-            if self._received.pop(model, None) is None:
-                return
-        self._hand_back(job)
-
-    def _hand_back(self, job: Claimed) -> None:
-        task = asyncio.create_task(self._release(job))
-        self._refusing.add(task)
-        task.add_done_callback(self._refusing.discard)
-
-    async def _release(self, job: Claimed) -> None:
-        try:
-            await queue.decline(self._link, job, self._worker)
-        except (Lost, hiredis.HiredisError) as error:
-            logger.warning("cannot hand back", job=job.id, error=str(error))
 
     def admit(self, model: str, count: int) -> None:
         """Takes so many waiting requests; a round of claims under way is followed by another."""
-        received = self._received.pop(model, None) if count else None
-        if received is not None:
-            self._begin(received, self._loop.grant(model), None)
+        handed = self._handed.take(model) if count else None
+        if handed is not None:
+            self._begin(handed, self._loop.grant(model), None)
             count -= 1
             if not count:
                 return
@@ -95,6 +65,9 @@ class Claims:
 
         `elsewhere`: or leaves them there and calls another worker, where one may have the model.
         """
+        handed = None if elsewhere else self._handed.take(model)
+        if handed is not None:
+            self._begin(handed, Grant(model, NO_RUN), error)
         task = asyncio.create_task(self._turn_away(model, error, elsewhere=elsewhere))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
@@ -102,6 +75,7 @@ class Claims:
     async def stop(self) -> None:
         """Returns when the round under way is over: nothing is claimed after it."""
         self._stopped = True
+        self._handed.stop()
         if self._claiming is not None:
             await asyncio.wait([self._claiming], timeout=1)
 

@@ -32,13 +32,14 @@ from worker.claims import Claims
 from worker.custody import ALL, Custody, Share
 from worker.effect import gone
 from worker.functions import chat, completion, embedding, refuse
+from worker.handed import Handed
 from worker.leases import Leases
 from worker.line import Lines
 from worker.listening import Listening
 from worker.loop import Loop
 from worker.meter import Meter
 from worker.order import Orders
-from worker.places import Grant
+from worker.places import NO_RUN, Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
@@ -47,7 +48,6 @@ from worker.settlement import settle
 from worker.siblings import Siblings
 
 STOP_SECONDS = 3.0
-MOST_LEFT = 256
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 
@@ -91,14 +91,17 @@ class Lane(Worker):
             loop.residents, loop.device.kind == "cuda", report.sample, self._clock
         )
         self._running: dict[str, Request] = {}
-        self._left: dict[str, None] = {}
-        """The last ones cancelled that did not run: a cancellation may overtake its job."""
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
-        self._claims = Claims(self._link, self.name, loop, self._lines, siblings, self._begin)
+        self._handed = Handed(
+            self._link, self.name, self._lines, self._running.__contains__, self._begin, self._drop
+        )
+        self._claims = Claims(
+            self._link, self.name, loop, self._lines, self._handed, siblings, self._begin
+        )
         self._listening = Listening(
-            settings.redis, self.name, self._obey, self._lines.arrived, self._claims.receive
+            settings.redis, self.name, self._obey, self._lines.arrived, self._handed.receive
         )
         self._stop = asyncio.Event()
         self._restoring: set[asyncio.Task[None]] = set()
@@ -132,6 +135,7 @@ class Lane(Worker):
             asyncio.create_task(self._every_second(self._renew), name="renew"),
             asyncio.create_task(self._presence.pulse(partial(self._try, self._beat)), name="beat"),
             asyncio.create_task(self._every_second(self._lines.count), name="count"),
+            asyncio.create_task(self._every_second(self._catch_up), name="catch up"),
             asyncio.create_task(self._every_second(self._custody.keep), name="keep"),
             asyncio.create_task(self._every_second(self._sweep), name="sweep"),
         ]
@@ -162,9 +166,7 @@ class Lane(Worker):
         request = self._running.get(control.job)
         if request is None:
             if isinstance(control, Cancel):
-                self._left[control.job] = None
-                if len(self._left) > MOST_LEFT:
-                    del self._left[next(iter(self._left))]
+                self._handed.left(control.job)
         elif isinstance(control, Cancel):
             request.stop("cancelled")
         elif isinstance(control, Position):
@@ -201,12 +203,14 @@ class Lane(Worker):
         meter = Meter(claimed, ready, self._batches, self._clock)
         request = Request(claimed, self.name, self._writer, self._loop, grant, self._clock, meter)
         request.refusal = refusal
-        if claimed.id in self._left:
-            request.stop("cancelled")
         if not self._writer.flows(claimed.task.gateway):
             request.set_flow(False)
         self._running[claimed.id] = request
         self.tasks[claimed.id] = asyncio.create_task(self._run(request), name=claimed.id)
+
+    def _drop(self, claimed: Claimed) -> None:
+        self._begin(claimed, Grant(claimed.task.model, NO_RUN), None)
+        self._running[claimed.id].stop("cancelled")
 
     async def _run(self, request: Request) -> None:
         claimed = request.claimed
@@ -247,6 +251,9 @@ class Lane(Worker):
                 if request is not None:
                     logger.warning("lease lost", job=id_)
                     request.stop("lost")
+
+    async def _catch_up(self) -> None:
+        await self._listening.catch_up(self._link)
 
     async def _sweep(self) -> None:
         if released := await holds.sweep(self._link):

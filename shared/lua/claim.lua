@@ -35,9 +35,12 @@ for q = 1, #KEYS do
           redis.call('DEL', ARGV[4] .. id, ARGV[6] .. id)
           bury(id)
         else
-          -- Attempts are counted from the second on: the first leaves no trace but its lease.
           local attempt = (redis.call('GET', ARGV[6] .. id) or leased) + 1
-          if attempt > 1 then redis.call('SET', ARGV[6] .. id, whole(attempt), 'EX', 88400) end
+          if attempt > 1 then
+            redis.call('SET', ARGV[6] .. id, whole(attempt), 'EX', 88400)
+          else
+            mark_first(ARGV[6] .. id, redis.call('PTTL', ARGV[4] .. id), tonumber(ARGV[3]))
+          end
           redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
           redis.call('ZADD', KEYS[q], now + ARGV[2], id)
           free = free - 1

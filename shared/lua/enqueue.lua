@@ -32,8 +32,9 @@ if ARGV[11] ~= '' then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local calls = ARGV[10] ~= '0' and redis.call('LLEN', KEYS[3])
-if ARGV[12] ~= '' and waiting == 0 and hears(KEYS[3], calls) then
+if ARGV[12] ~= '' and idle(KEYS[1], now) and hears(KEYS[3], calls) then
   redis.call('SET', KEYS[8], ARGV[12], 'PX', ARGV[13])
+  mark_first(KEYS[5], tonumber(ARGV[3]), tonumber(ARGV[8]))
   redis.call('ZADD', KEYS[1], whole(now + ARGV[13]), ARGV[1])
   redis.call('RPUSH', KEYS[3], table.concat({'', ARGV[1], KEYS[1], ARGV[2]}, '\0'))
   redis.call('PEXPIRE', KEYS[3], ARGV[10])

@@ -11,6 +11,15 @@ local function line_up(queue, share, id, now, cost, slack, horizon, boundary)
   redis.call('ZADD', queue, whole(start + slack - horizon), id)
 end
 
+-- Whether nobody waits: neither in line nor because a lease ran out.
+local function idle(queue, now) return redis.call('ZCOUNT', queue, '-inf', now) == 0 end
+
+-- Notes the first attempt at a job that may be there for longer than a lease that ran out can be told
+-- from a place in line. Else attempts are counted from the second on.
+local function mark_first(retry, life, boundary)
+  if life > boundary then redis.call('SET', retry, 1, 'EX', 88400) end
+end
+
 -- Whether a worker is to be handed jobs that has so many calls before it: few, and not the empty one
 -- that says it hears no more.
 local function hears(wake, calls)

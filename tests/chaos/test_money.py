@@ -168,7 +168,8 @@ def kill(hub: Hub, chance: random.Random) -> None:
 
 def left(client: redis.Redis) -> list[str]:
     """What is held or under way."""
-    names = [name.decode() for name in client.scan_iter("aihub:hold*")]
+    names = [name.decode() for name in client.scan_iter(f"{keys.HOLD}*")]
+    names += [keys.HOLDS] * bool(client.zcard(keys.HOLDS))
     names += [
         name.decode()
         for name in client.scan_iter(f"{keys.TALLY}*", _type="string")
