@@ -43,6 +43,7 @@ from worker.places import NO_RUN, Grant
 from worker.presence import Presence
 from worker.report import Report
 from worker.request import Request
+from worker.runs import Runs
 from worker.servers import Servers
 from worker.settlement import settle
 from worker.siblings import Siblings
@@ -84,13 +85,13 @@ class Lane(Worker):
         self._loop = loop
         self._report = report
         self._link = Link(settings.redis, "commands", self._reconnected)
+        self._running = Runs(self._link, self.name)
         self._writer = ReplyWriter(
-            self._link, self.name, self._clock, self._gateway_gone, self._set_flow
+            self._link, self.name, self._clock, self._running.cancel, self._running.set_flow
         )
         self._batches = Batches(
             loop.residents, loop.device.kind == "cuda", report.sample, self._clock
         )
-        self._running: dict[str, Request] = {}
         models = [entry.name for entry in entries]
         self._lines = Lines(self._link, loop, models, self._clock)
         siblings = Siblings(self._link, self.name, self.lane, self._tell, self._clock)
@@ -104,7 +105,6 @@ class Lane(Worker):
             settings.redis, self.name, self._obey, self._lines.arrived, self._handed.receive
         )
         self._stop = asyncio.Event()
-        self._restoring: set[asyncio.Task[None]] = set()
         self._presence = Presence(self._link, self.name, self.lane, self._clock)
         self._custody = Custody(self._link, self.name, self.lane, entries, loop, share, self._clock)
         self._orders = Orders(self._link, loop, report, self._clock)
@@ -243,14 +243,7 @@ class Lane(Worker):
 
     async def _renew(self) -> None:
         self._writer.sweep()
-        jobs = {id_: request.claimed.queue for id_, request in self._running.items()}
-        if jobs:
-            words = {id_: request.last_words() for id_, request in self._running.items()}
-            for id_ in await queue.renew(self._link, self.name, jobs, words):
-                request = self._running.get(id_)
-                if request is not None:
-                    logger.warning("lease lost", job=id_)
-                    request.stop("lost")
+        await self._running.renew()
 
     async def _catch_up(self) -> None:
         await self._listening.catch_up(self._link)
@@ -279,36 +272,13 @@ class Lane(Worker):
 
     def _reconnected(self) -> None:
         """Redis may have forgotten anything: put running jobs back, send replies again."""
-        for request in list(self._running.values()):
-            task = asyncio.create_task(self._restore(request))
-            self._restoring.add(task)
-            task.add_done_callback(self._restoring.discard)
+        self._running.restore()
         self._writer.resend()
-
-    async def _restore(self, request: Request) -> None:
-        try:
-            ours = await queue.restore(self._link, self.name, request.claimed)
-        except (Lost, hiredis.HiredisError) as error:
-            logger.warning("cannot restore", job=request.claimed.id, error=str(error))
-            return
-        if not ours:
-            request.stop("lost")
-
-    def _gateway_gone(self, gateway: str) -> None:
-        for request in list(self._running.values()):
-            if request.claimed.task.gateway == gateway:
-                request.stop("cancelled")
-
-    def _set_flow(self, gateway: str, flows: bool) -> None:
-        for request in self._running.values():
-            if request.claimed.task.gateway == gateway:
-                request.set_flow(flows)
 
     async def _hand_back(self) -> None:
         self._stop.set()
         tasks = list(self.tasks.values())
-        for request in list(self._running.values()):
-            request.stop("released")
+        self._running.release()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_SECONDS)
         await self._writer.drained(1)
