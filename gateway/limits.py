@@ -62,8 +62,14 @@ def told(names: tuple[bytes, bytes, bytes], level: Level | None) -> list[Header]
     if level is None:
         return []
     left, limit, reset = level
-    values = (b"%d" % limit, b"%d" % max(0, left), duration(reset).encode())
-    return list(zip(names, values, strict=True))
+    first, last = around(names, limit, reset)
+    return [first, (names[1], b"%d" % max(0, left)), last]
+
+
+@lru_cache(256)
+def around(names: tuple[bytes, bytes, bytes], limit: int, reset: int) -> tuple[Header, Header]:
+    """The limit and its reset, which are the same for most requests."""
+    return (names[0], b"%d" % limit), (names[2], duration(reset).encode())
 
 
 @lru_cache(64)

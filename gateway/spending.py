@@ -16,7 +16,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from gateway.exchange import UPLOAD_SECONDS
-from shared import holds, keys, log
+from shared import holds, keys, log, period
 from shared.db import Connection, Pool
 from shared.errors import Unavailable
 from shared.holds import Counted
@@ -60,7 +60,7 @@ class Spending:
 
         Raises Unavailable, and Lost or HiredisError without Redis.
         """
-        name = (budget.id, holds.span(budget.period, ts_ms).name)
+        name = (budget.id, period.span(budget.period, ts_ms).name)
         asked = self._asked.get(name)
         if asked is None:
             asked = asyncio.create_task(self._find_out(budget, ts_ms))
@@ -79,7 +79,7 @@ class Spending:
     def look_again(self, budgets: Sequence[Budget], ts_ms: int) -> None:
         """The same in the background, of budgets that go on being counted meanwhile."""
         for budget in budgets:
-            name = (budget.id, holds.span(budget.period, ts_ms).name)
+            name = (budget.id, period.span(budget.period, ts_ms).name)
             if name not in self._asked:
                 asked = self._asked[name] = asyncio.create_task(self._again(budget, ts_ms))
                 asked.add_done_callback(partial(self._over, name))
@@ -95,7 +95,7 @@ class Spending:
             await asyncio.sleep(PAUSE)
 
     async def _find_out(self, budget: Budget, ts_ms: int) -> None:
-        span = holds.span(budget.period, ts_ms)
+        span = period.span(budget.period, ts_ms)
         for tried in range(TRIES):
             opened = await holds.open_counter(self._link, budget, ts_ms)
             if opened.known:
@@ -119,12 +119,14 @@ class Spending:
             found = await holds.read_counter(self._link, budget, ts_ms)
             if found is not None:
                 return found
-            spent = await self._spent(connection, budget, holds.span(budget.period, ts_ms))
+            spent = await self._spent(connection, budget, period.span(budget.period, ts_ms))
         except (Lost, hiredis.HiredisError) as error:
             raise Unavailable(f"Budgets cannot be read: {error}", retry_after=2) from error
         return Counted(spent.tokens, spent.micros, 0, 0)
 
-    async def _spent(self, connection: Connection, budget: Budget, span: holds.Span) -> store.Spent:
+    async def _spent(
+        self, connection: Connection, budget: Budget, span: period.Span
+    ) -> store.Spent:
         coming = [event async for event in self._coming() if belongs(event, budget, span)]
         return await store.spent(connection, budget, span.from_ms, span.until_ms, coming)
 
@@ -146,7 +148,7 @@ class Spending:
             start = f"({entries[-1][0].decode()}"
 
 
-def belongs(event: UsageEvent, budget: Budget, span: holds.Span) -> bool:
+def belongs(event: UsageEvent, budget: Budget, span: period.Span) -> bool:
     """Whether a request was charged to a budget in a period."""
     if (event.key if budget.owner == "key" else event.project) != budget.owner_id:
         return False

@@ -6,7 +6,6 @@ What is counted is explained in shared/lua/tally.lua.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
@@ -15,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from shared import keys, usage_stream
+from shared.period import span
 from shared.script import LinkLike, Script
 from shared.wire import hold
-from shared.wire.account import Account, Budget, Limits, Owner, Period
+from shared.wire.account import Account, Budget, Limits, Owner
 from shared.wire.hold import Draw, Hold, Tally
 
 MOST_SWEPT = 256
@@ -36,19 +36,12 @@ TAG_BYTES = 6
 """So long that a double holds it and two counters of one owner do not have the same."""
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
 UNLIMITED = Limits()
+MOST_KNOWN = 1_024
 
 _admit = Script("clock", "tally", "limits", "admit")
 _open = Script("clock", "tally", "open_counter")
 _fill = Script("clock", "tally", "fill_counter")
 _sweep = Script("clock", "tally", "hold", "event", "sweep")
-
-
-class Span(NamedTuple):
-    """One period of a budget: named by its first day; epoch ms; None: it never ends."""
-
-    name: str
-    from_ms: int
-    until_ms: int | None
 
 
 class Standing(NamedTuple):
@@ -112,14 +105,29 @@ class Counted(NamedTuple):
 
 def owners(account: Account) -> list[Owned]:
     """Those of a request that have limits or budgets."""
-    budgets = account.budgets
-    found: list[Owned] = []
-    if account.key_limits != UNLIMITED or budgets:
-        own = tuple(budget for budget in budgets if budget.owner == "key")
-        found.append(Owned("key", account.key, account.key_limits, own))
-    if account.project_limits != UNLIMITED or budgets:
-        own = tuple(budget for budget in budgets if budget.owner == "project")
-        found.append(Owned("project", account.project, account.project_limits, own))
+    known = _owners.get(account.key)
+    if known is None or known[0] is not account:
+        if len(_owners) >= MOST_KNOWN:
+            _owners.clear()
+        known = _owners[account.key] = account, _find_owners(account)
+    return known[1]
+
+
+_owners: dict[str, tuple[Account, list[Owned]]] = {}
+"""An account is the same object for all requests of a key until it is looked up again."""
+
+
+def _find_owners(account: Account) -> list[Owned]:
+    both: tuple[tuple[Owner, str, Limits], ...] = (
+        ("key", account.key, account.key_limits),
+        ("project", account.project, account.project_limits),
+    )
+    found = [
+        Owned(
+            owner, id_, limits, tuple(budget for budget in account.budgets if budget.owner == owner)
+        )
+        for owner, id_, limits in both
+    ]
     return [one for one in found if one.budgets or one.limits != UNLIMITED]
 
 
@@ -158,27 +166,6 @@ def draw(budget: Budget, ts_ms: int) -> Draw:
         -1 if budget.micros is None else budget.micros,
         ts_ms + LIFE_MS if period.until_ms is None else period.until_ms + KEPT_MS,
     )
-
-
-def span(period: Period, ts_ms: int) -> Span:
-    """The period in which a request is counted that came at `ts_ms`."""
-    if period == "total":
-        return Span("total", 0, None)
-    at = datetime.fromtimestamp(ts_ms / 1000, UTC)
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "day":
-        first, after = day, day + timedelta(days=1)
-    elif period == "week":
-        first = day - timedelta(days=day.weekday())
-        after = first + timedelta(days=7)
-    else:
-        first = day.replace(day=1)
-        after = (first + timedelta(days=31)).replace(day=1)
-    return Span(f"{first:%Y-%m-%d}", epoch_ms(first), epoch_ms(after))
-
-
-def epoch_ms(at: datetime) -> int:
-    return int(at.timestamp()) * 1000
 
 
 def standings(account: Account, given: Sequence[int]) -> list[Standing]:

@@ -7,7 +7,7 @@ import msgspec
 from gateway.routes.admin.desk import Call, Done, found, settled
 from gateway.routes.admin.query import PAGE, of_window
 from gateway.spending import Spending
-from shared import holds, ids
+from shared import ids, period
 from shared.clock import Clock
 from shared.db import Connection
 from shared.errors import InvalidValue
@@ -51,7 +51,7 @@ class BudgetReading:
         now_ms = self._clock.wall_ms()
         one = Budget(row.id, row.owner, row.owner_id, row.period, row.tokens, row.micros)
         counted = await self._spending.read(connection, one, now_ms)
-        span = holds.span(row.period, now_ms)
+        span = period.span(row.period, now_ms)
         use = BudgetUse(
             span.from_ms // 1000,
             None if span.until_ms is None else span.until_ms // 1000,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import holds
-from shared.holds import Span, span
+from shared.period import Span, span
 from shared.wire.account import Account, Budget, Limits, Period
 
 FREE = Account("key_1", "proj_1", "org", "k", ())
