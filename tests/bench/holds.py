@@ -1,7 +1,7 @@
 """What a request costs Redis by what limits its caller: `python -m tests.bench.holds`.
 
-Jobs are queued, claimed and finished by 32 at a time, without gateway, worker or engine. The time in
-scripts is Redis's own (INFO commandstats), and the middle of the rounds counts.
+Jobs are queued, claimed and finished by 32 at a time, without gateway, worker or engine. The time
+in scripts is Redis's own (INFO commandstats), and the middle of the rounds counts.
 """
 
 from __future__ import annotations
