@@ -1,4 +1,5 @@
-"""Checkouts of the hub side by side: what a request costs in each, and under limits and budgets.
+"""Checkouts of the hub side by side: what a request costs in each, and under limits and budgets in
+all but the first.
 
 `python -m tests.bench.trees FOLDER…`: the first folder is what the others are compared with, for
 instance `git worktree add ../before COMMIT`. Each runs its own hub; the loads go to them in turns,
@@ -91,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     folders = [folder.resolve() for folder in options.folders]
     sides = {folder: Side(folder) for folder in folders}
-    keys = [(folder, "free") for folder in folders] + [(folders[-1], "limited")]
+    keys = [(folder, "free") for folder in folders] + [(f, "limited") for f in folders[1:]]
     rows = []
     for load in LOADS:
         seen: dict[tuple[Path, str], list[tuple[float, float]]] = {key: [] for key in keys}
