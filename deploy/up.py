@@ -83,6 +83,8 @@ def bring_up(settings: Settings, supervisor: Supervisor, console: Console) -> No
     databases = embedded(settings, supervisor, console)
     supervisor.start(*databases)
     supervisor.until_ready()
+    if settings.redis_url is None:
+        valkey.drop_functions(settings)
     migrate = supervisor.step("migrate", python("deploy.main", "migrate"), env)
     supervisor.until_done(models)
     supervisor.start(*workers(settings, env))

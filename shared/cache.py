@@ -18,12 +18,12 @@ the index. More than was measured, so that the books never say less than there i
 AT_A_TIME = 1_000
 """Entries one call looks at."""
 
-_look = Script("cache_drop", "cache_look")
-_keep = Script("cache_drop", "cache_keep")
+_look = Script("clock", "cache_drop", "cache_look")
+_keep = Script("clock", "cache_drop", "cache_keep")
 _release = Script("cache_release")
 _renew = Script("cache_renew")
-_sweep = Script("cache_drop", "cache_sweep")
-_purge = Script("cache_drop", "cache_purge")
+_sweep = Script("clock", "cache_drop", "cache_sweep")
+_purge = Script("clock", "cache_drop", "cache_purge")
 
 What = Literal["alone", "hit", "lead", "follow"]
 _WHATS: tuple[What, ...] = ("alone", "hit", "lead", "follow")

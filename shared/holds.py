@@ -6,7 +6,6 @@ What is counted is explained in shared/lua/tally.lua.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Any, Literal, NamedTuple
@@ -16,9 +15,8 @@ from msgspec.structs import replace
 from shared import keys, usage_stream
 from shared.period import span
 from shared.script import LinkLike, Script
-from shared.wire import hold
 from shared.wire.account import Account, Budget, Limits, Owner
-from shared.wire.hold import Draw, Hold, Tally
+from shared.wire.hold import Draw, Hold, Tally, encode, pack_tallies
 
 MOST_SWEPT = 256
 SWEEP_SECONDS = 2.0
@@ -103,18 +101,36 @@ class Counted(NamedTuple):
     micros_held: int
 
 
+class Known:
+    """What limits the requests of an account, and the tallies of those that came in `hour` of the
+    epoch; all periods are of whole hours."""
+
+    __slots__ = ("account", "by_minute", "hour", "owned", "tallies")
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.owned = _find_owners(account)
+        self.hour = -1
+        self.tallies = b""
+        self.by_minute = pack_tallies(tuple(tally(_of_minute(one), 0) for one in self.owned))
+
+
 def owners(account: Account) -> list[Owned]:
     """Those of a request that have limits or budgets."""
-    known = _owners.get(account.key)
-    if known is None or known[0] is not account:
-        if len(_owners) >= MOST_KNOWN:
-            _owners.clear()
-        known = _owners[account.key] = account, _find_owners(account)
-    return known[1]
+    return _know(account).owned
 
 
-_owners: dict[str, tuple[Account, list[Owned]]] = {}
+_known: dict[str, Known] = {}
 """An account is the same object for all requests of a key until it is looked up again."""
+
+
+def _know(account: Account) -> Known:
+    known = _known.get(account.key)
+    if known is None or known.account is not account:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        known = _known[account.key] = Known(account)
+    return known
 
 
 def _find_owners(account: Account) -> list[Owned]:
@@ -131,22 +147,28 @@ def _find_owners(account: Account) -> list[Owned]:
     return [one for one in found if one.budgets or one.limits != UNLIMITED]
 
 
+def _of_minute(owned: Owned) -> Owned:
+    """Without what is not counted by the minute."""
+    return owned._replace(limits=replace(owned.limits, concurrent=None), budgets=())
+
+
 def of_account(
     account: Account, ts_ms: int, deadline_ms: int, tokens: int, micros: int
 ) -> Hold | None:
     """What a request holds that came at `ts_ms` and may use so much; None: nothing limits it."""
-    limited = owners(account)
-    if not limited:
+    known = _know(account)
+    if not known.owned:
         return None
     hour = ts_ms // HOUR_MS
-    tallies = tuple(tally(one, hour) for one in limited)
-    return Hold(ts_ms, tokens, micros, deadline_ms + GRACE_MS, tallies)
+    if known.hour != hour:
+        known.tallies = pack_tallies(tuple(tally(one, hour) for one in known.owned))
+        known.hour = hour
+    until_ms = deadline_ms + GRACE_MS
+    return Hold(ts_ms, tokens, micros, until_ms, len(known.owned), known.tallies)
 
 
-@lru_cache(1024)
 def tally(owned: Owned, hour: int) -> Tally:
-    """Where a request that came in that hour of the epoch is counted; all periods are of whole
-    hours."""
+    """Where a request that came in that hour of the epoch is counted."""
     limits = owned.limits
     return Tally(
         keys.tally(owned.owner, owned.id),
@@ -208,18 +230,13 @@ async def admit(link: LinkLike, account: Account) -> tuple[list[Standing], Obsta
 
     It runs beside others and takes nothing of a budget.
     """
-    tallies = tuple(tally(of_minute(one), 0) for one in owners(account))
-    given = await _admit.run(link, (), (hold.encode(Hold(0, 0, 0, 0, tallies)),))
+    known = _know(account)
+    hold = Hold(0, 0, 0, 0, len(known.owned), known.by_minute)
+    given = await _admit.run(link, (), (encode(hold),))
     if isinstance(given[0], int):
         return standings_with(account, given), None
     found = standings(account, given[0])
     return found, obstacle(found, given[1])
-
-
-@lru_cache(1024)
-def of_minute(owned: Owned) -> Owned:
-    """Without what is not counted by the minute."""
-    return owned._replace(limits=replace(owned.limits, concurrent=None), budgets=())
 
 
 async def open_counter(link: LinkLike, budget: Budget, ts_ms: int) -> Opened:

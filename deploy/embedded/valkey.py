@@ -13,6 +13,7 @@ import redis
 
 from deploy.embedded import folder, orphan
 from deploy.service import Service
+from shared.script import PREFIX
 from shared.settings import Settings
 
 PROBE_TIMEOUT = 2.0
@@ -67,16 +68,29 @@ def service(settings: Settings) -> Service:
 
 def missing(settings: Settings) -> str | None:
     """Ping it; why that failed, or None. A server that still reads its file back says so."""
-    client = redis.Redis(
-        unix_socket_path=str(socket(settings)), socket_timeout=PROBE_TIMEOUT, retry=None
-    )
     try:
-        client.ping()
+        with connect(settings) as client:
+            client.ping()
     except redis.RedisError as error:
         return str(error)
-    finally:
-        client.close()
     return None
+
+
+def drop_functions(settings: Settings) -> None:
+    """Deletes the functions of the hub, which loads those of its version anew when it needs them.
+
+    For when none of its processes runs: its file keeps those of every version that ever ran.
+    Raises redis.RedisError.
+    """
+    with connect(settings) as client:
+        for library in client.function_list(f"{PREFIX}*"):
+            client.function_delete(library[1].decode())
+
+
+def connect(settings: Settings) -> redis.Redis:
+    return redis.Redis(
+        unix_socket_path=str(socket(settings)), socket_timeout=PROBE_TIMEOUT, retry=None
+    )
 
 
 def socket(settings: Settings) -> Path:

@@ -5,6 +5,7 @@
 --       most bytes in all, bytes an entry takes beyond the answer, channel, ms for which nobody leads when it
 --       is not kept
 -- Returns {1 kept | 0 not, how many had to go for it}.
+local now = clock()
 local size = #ARGV[4] + ARGV[11]
 local room = ARGV[10] - size
 local keeps = room >= 0
@@ -14,9 +15,9 @@ for i = 7, #KEYS do
 end
 local evicted = 0
 if keeps then
-  drop(ARGV[2])
-  drop_ended(256)
-  evicted = drop_beyond(room, math.huge)
+  drop(KEYS, ARGV[1], ARGV[2])
+  drop_ended(KEYS, ARGV[1], now, 256)
+  evicted = drop_beyond(KEYS, ARGV[1], room, math.huge)
   local ends = now + ARGV[9]
   -- Should no gateway be there to drop it, Redis does, a minute late so that the books agree.
   redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[9] + 60000)

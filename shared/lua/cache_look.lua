@@ -4,6 +4,7 @@
 --       0: none)
 -- Returns {what, now ms} and for a hit the answer and its age in ms.
 -- What: 0 compute, nobody waits; 1 hit; 2 compute, others wait; 3 another computes it.
+local now = clock()
 local oldest = tonumber(ARGV[5])
 local note = oldest ~= 0 and redis.call('HGET', KEYS[2], ARGV[2])
 if note then
@@ -14,7 +15,7 @@ if note then
     redis.call('ZADD', KEYS[3], now, ARGV[2])
     return {1, now, data, age}
   end
-  if kept[3] <= now or redis.call('EXISTS', KEYS[5]) == 0 then drop(ARGV[2]) end
+  if kept[3] <= now or redis.call('EXISTS', KEYS[5]) == 0 then drop(KEYS, ARGV[1], ARGV[2]) end
 end
 if ARGV[3] == '' then return {0, now} end
 if redis.call('SET', KEYS[6], ARGV[3], 'PX', ARGV[4], 'NX') then return {2, now} end

@@ -3,14 +3,15 @@
 -- KEYS: index…, purge        ARGV: prefix, cursor, how many to look at, project or '', model or '',
 --                                  ms for which the purge is remembered
 -- Returns {next cursor, dropped}.
-redis.call('SET', KEYS[5], string.format('%d', now), 'PX', ARGV[6])
+local now = clock()
+redis.call('SET', KEYS[5], whole(now), 'PX', ARGV[6])
 local found = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 local dropped = 0
 for i = 1, #found[2], 2 do
   local note = cmsgpack.unpack(found[2][i + 1])
   local ours = ARGV[4] == '' or note[4] == ARGV[4]
   if ours and (ARGV[5] == '' or note[5] == ARGV[5] or note[6] == ARGV[5]) then
-    drop(found[2][i])
+    drop(KEYS, ARGV[1], found[2][i])
     dropped = dropped + 1
   end
 end

@@ -3,7 +3,7 @@
 --                    looked up again or 0, 1: also if something was settled since, where what was spent is known
 -- What is counted already stays: an event that found no room on its way to the ledger is in it.
 -- Returns 1 if it is known now, 0 if it must be found out again.
-local n, counters = read(KEYS[1])
+local n, counters = read(redis.call('GET', KEYS[1]))
 local at = n and place_of(n, counters, tonumber(ARGV[1]), 1)
 if not at then return 0 end
 local now = clock()

@@ -31,8 +31,7 @@ end
 
 -- When the request that it is of will have ended: ms.
 local function ends_of(record)
-  local _, hold = cmsgpack.unpack_one(record)
-  return hold[4]
+  return read_hold(record, MARK_SIZE)[4]
 end
 
 -- Notes that a hold was settled, and the line of the ledger written, though its job may still end
@@ -56,12 +55,13 @@ local function settle(names, id, packed, tokens, micros)
   local record = redis.call('GETDEL', names[1])
   if not record and redis.call('EXISTS', names[1] .. ':settled') == 1 then return end
   if record then redis.call('ZREM', names[2], id) end
-  local behind, hold = cmsgpack.unpack_one(record or packed)
+  local hold, behind = read_hold(record or packed, record and MARK_SIZE or 0)
+  local kept = fetch(hold[5])
   for i, tally in ipairs(hold[5]) do
-    local n, counters = read(tally[1])
+    local n, counters = read(kept[i])
     if n then
       local epoch, second
-      if record then epoch, second = struct.unpack(MARK, record, behind + 1 + MARK_SIZE * (i - 1)) end
+      if record then epoch, second = struct.unpack(MARK, record, behind + MARK_SIZE * (i - 1)) end
       local ours = n[EPOCH] == epoch
       if ours then settle_limits(tally, n, second, tokens - hold[2]) end
       for j, draw in ipairs(tally[5]) do

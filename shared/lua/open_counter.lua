@@ -4,7 +4,7 @@
 -- Returns {epoch, generation, 1 if it is known already}.
 local now, epoch = clock()
 local tag = tonumber(ARGV[1])
-local n, counters = read(KEYS[1])
+local n, counters = read(redis.call('GET', KEYS[1]))
 n = n or new_tally(now, epoch)
 local at = place_of(n, counters, tag, 1)
 local state = {n = {unpack(n, 1, 8)}, counters = 0}

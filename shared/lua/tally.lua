@@ -27,13 +27,39 @@ local function layout(counters)
   return NOW .. string.rep(COUNTER, counters)
 end
 
--- A tally, and how many counters it has; nil: there is none.
-local function read(name)
-  local kept = redis.call('GET', name)
+-- What is kept of a tally, and how many counters it has; nil: there is none.
+local function read(kept)
   if not kept then return nil, 0 end
   local counters = (#kept - 48) / 64
   return {struct.unpack(layout(counters), kept)}, counters
 end
+
+-- The tallies of a hold, and their names, as they were read before: those of thousands of requests are
+-- the same. They are not to be changed.
+local known, most_known, knows = {}, 512, 0
+
+local function tallies_of(text)
+  local found = known[text]
+  if not found then
+    if knows == most_known then known, knows = {}, 0 end
+    found = cmsgpack.unpack(text)
+    found.names = {}
+    for i, tally in ipairs(found) do found.names[i] = tally[1] end
+    known[text], knows = found, knows + 1
+  end
+  return found
+end
+
+-- A hold, with so many bytes of each of its tallies behind it: {ts_ms, tokens, micros, until_ms,
+-- tallies}, and where those bytes begin.
+local function read_hold(packed, behind)
+  local ts, tokens, micros, ends, number, at = struct.unpack('<llllI4', packed)
+  local last = #packed - number * behind
+  return {ts, tokens, micros, ends, tallies_of(string.sub(packed, at, last))}, last + 1
+end
+
+-- What is kept of each tally, or false.
+local function fetch(tallies) return redis.call('MGET', unpack(tallies.names)) end
 
 local function pack(n, counters) return struct.pack(layout(counters), unpack(n, 1, 8 + 8 * counters)) end
 
@@ -107,9 +133,9 @@ end
 -- What is counted of each owner of a hold: {n, counters; turned, closed, dropped where a second
 -- began}.
 local function look(hold, now, epoch)
-  local states = {}
+  local states, kept = {}, fetch(hold[5])
   for i, tally in ipairs(hold[5]) do
-    local n, counters = read(tally[1])
+    local n, counters = read(kept[i])
     local state = {n = n or new_tally(now, epoch), counters = counters}
     if tally[2] > 0 or tally[3] > 0 then turn(tally, state, now) end
     states[i] = state

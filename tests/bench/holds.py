@@ -66,7 +66,7 @@ async def spent(link: Link) -> Cost:
         if name.startswith("cmdstat_") and rest:
             fields = dict(part.split("=") for part in rest.split(","))
             commands += int(fields["calls"])
-            scripts += float(fields["usec"]) if name == "cmdstat_evalsha" else 0.0
+            scripts += float(fields["usec"]) if name == "cmdstat_fcall" else 0.0
     return Cost(seconds * 1e6, scripts, commands)
 
 

@@ -4,9 +4,7 @@ the test's own."""
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +39,16 @@ BUDGETS = {
 REASONS = {1: "requests", 2: "tokens", 3: "concurrent"}
 
 
+TOLD = """
+local function told()
+  local ms = tonumber(redis.call('GET', 'test:now'))
+  return {string.format('%d', ms / 1000), string.format('%d', ms % 1000 * 1000)}
+end
+"""
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every script reads the time from a key."""
     for module, name in (
         *((queue, name) for name in ("_enqueue", "_reserve", "_restore")),
@@ -50,16 +56,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         *((holds, name) for name in ("_admit", "_sweep", "_open", "_fill")),
     ):
         script: Script = getattr(module, name)
-        text = script._text.replace("redis.call('TIME')", "told()")
-        text = (
-            "local function told() local ms = tonumber(redis.call('GET', 'test:now'))\n"
-            "return {string.format('%d', ms / 1000), string.format('%d', ms % 1000 * 1000)} end\n"
-            + text
-        )
-        monkeypatch.setattr(script, "_text", text)
-        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        monkeypatch.setattr(script, "_sha", sha)
-    yield
+        first, _, rest = script.text.replace(script.name, f"{script.name}_told").partition("\n")
+        rest = rest.replace("redis.call('TIME')", "told()")
+        monkeypatch.setattr(script, "text", f"{first}{TOLD}{rest}")
+        monkeypatch.setattr(script, "name", f"{script.name}_told")
 
 
 @dataclass

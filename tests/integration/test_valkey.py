@@ -79,6 +79,17 @@ def test_the_configuration_bounds_what_a_crash_can_lose(settings: Settings) -> N
             assert connection.config_get(name) == {name: value}
 
 
+def test_only_functions_of_the_hub_are_dropped(settings: Settings) -> None:
+    def library(name: str) -> str:
+        return f"#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"
+
+    with running_valkey(settings), client(settings) as connection:
+        for name in ("aihub_a_1", "aihub_b_2", "theirs"):
+            connection.function_load(library(name))
+        valkey.drop_functions(settings)
+        assert [listed[1] for listed in connection.function_list()] == ["theirs"]
+
+
 def test_an_odd_path_is_quoted(home: Path) -> None:
     settings = Settings(home=str(home / 'a "b" c'))
     with running_valkey(settings), client(settings) as connection:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared import holds
 from shared.period import Span, span
 from shared.wire.account import Account, Budget, Limits, Period
+from shared.wire.hold import decode, encode, read_tallies
 
 FREE = Account("key_1", "proj_1", "org", "k", ())
 
@@ -63,7 +64,9 @@ def test_a_hold_names_what_counts_it() -> None:
     at = ms(2026, 11, 23)
     hold = holds.of_account(account, at, at + 1000, 10, 20)
     assert hold is not None
-    own, projects = hold.tallies
+    own, projects = read_tallies(hold.tallies)
+    assert hold.number == 2
+    assert decode(encode(hold)) == hold
     assert own.name == "aihub:tally:key:key_1"
     assert (own.requests, own.tokens, own.concurrent) == (0, 0, 0)
     assert projects.name == "aihub:tally:project:proj_1"
