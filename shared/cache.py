@@ -19,7 +19,7 @@ AT_A_TIME = 1_000
 """Entries one call looks at."""
 
 _look = Script("clock", "cache_drop", "cache_look")
-_keep = Script("clock", "cache_drop", "cache_keep")
+_keep = Script("clock", "cache_drop", "cache_keep", grows=True)
 _release = Script("cache_release")
 _renew = Script("cache_renew")
 _sweep = Script("clock", "cache_drop", "cache_sweep")

@@ -16,7 +16,7 @@ from shared import keys, usage_stream
 from shared.period import span
 from shared.script import LinkLike, Script
 from shared.wire.account import Account, Budget, Limits, Owner
-from shared.wire.hold import Draw, Hold, Tally, encode, pack_tallies
+from shared.wire.hold import Draw, Hold, Tally, encode, write_tallies
 
 MOST_SWEPT = 256
 SWEEP_SECONDS = 2.0
@@ -36,8 +36,8 @@ SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
 UNLIMITED = Limits()
 MOST_KNOWN = 1_024
 
-_admit = Script("clock", "tally", "limits", "admit")
-_open = Script("clock", "tally", "open_counter")
+_admit = Script("clock", "tally", "limits", "admit", grows=True)
+_open = Script("clock", "tally", "open_counter", grows=True)
 _fill = Script("clock", "tally", "fill_counter")
 _sweep = Script("clock", "tally", "hold", "event", "sweep")
 
@@ -111,8 +111,8 @@ class Known:
         self.account = account
         self.owned = _find_owners(account)
         self.hour = -1
-        self.tallies = b""
-        self.by_minute = pack_tallies(tuple(tally(_of_minute(one), 0) for one in self.owned))
+        self.tallies = ""
+        self.by_minute = write_tallies(tally(_of_minute(one), 0) for one in self.owned)
 
 
 def owners(account: Account) -> list[Owned]:
@@ -161,10 +161,9 @@ def of_account(
         return None
     hour = ts_ms // HOUR_MS
     if known.hour != hour:
-        known.tallies = pack_tallies(tuple(tally(one, hour) for one in known.owned))
+        known.tallies = write_tallies(tally(one, hour) for one in known.owned)
         known.hour = hour
-    until_ms = deadline_ms + GRACE_MS
-    return Hold(ts_ms, tokens, micros, until_ms, len(known.owned), known.tallies)
+    return Hold(ts_ms, tokens, micros, deadline_ms + GRACE_MS, known.tallies)
 
 
 def tally(owned: Owned, hour: int) -> Tally:
@@ -230,9 +229,8 @@ async def admit(link: LinkLike, account: Account) -> tuple[list[Standing], Obsta
 
     It runs beside others and takes nothing of a budget.
     """
-    known = _know(account)
-    hold = Hold(0, 0, 0, 0, len(known.owned), known.by_minute)
-    given = await _admit.run(link, (), (encode(hold),))
+    hold = encode(Hold(0, 0, 0, 0, _know(account).by_minute))
+    given = await _admit.run(link, (), (hold,))
     if isinstance(given[0], int):
         return standings_with(account, given), None
     found = standings(account, given[0])

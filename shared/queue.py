@@ -83,12 +83,12 @@ serialize = msgspec.msgpack.encode
 """For arq: its default would be pickle."""
 deserialize = msgspec.msgpack.decode
 
-_enqueue = Script("clock", "line", "enqueue")
-_reserve = Script("clock", "line", "tally", "limits", "hold", "enqueue")
+_enqueue = Script("clock", "line", "enqueue", grows=True)
+_reserve = Script("clock", "line", "tally", "limits", "hold", "enqueue", grows=True)
 """The same for a job with a hold."""
 _claim = Script("clock", "line", "tally", "hold", "event", "claim")
 _renew = Script("renew")
-_restore = Script("clock", "tally", "hold", "restore")
+_restore = Script("clock", "tally", "hold", "restore", grows=True)
 _release = Script("release")
 _decline = Script("clock", "line", "decline")
 _close = Script("close_calls")

@@ -14,6 +14,20 @@ from shared.resp import Argument
 
 PREFIX = "aihub_"
 """Of all libraries of ours."""
+NAME = "<name>"
+LIBRARY = f"""\
+#!lua name={NAME}
+{{before}}
+redis.register_function{{{{
+  function_name = '{NAME}',
+  flags = {{{{{{flags}}}}}},
+  callback = function(KEYS, ARGV)
+{{main}}
+  end
+}}}}
+"""
+ONCE = "#!lua{flags}\n{before}{main}"
+"""The same as a script, for a server that has no room for a function."""
 
 
 class LinkLike(Protocol):
@@ -26,22 +40,22 @@ class Script:
     """The last of some files of shared/lua, behind those it needs: one function, loaded where it
     lacks.
 
-    Its name says which text it is, so that processes of several versions share a server. What it
-    calls is compiled once, not with every call, and what its files keep in locals stays.
+    Its name says which text it is, so that a server may have those of several versions. What its
+    files keep in locals stays between calls. One that `grows` is refused by a server that is full;
+    the others end jobs, tidy up or write little, and are what makes room again.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, grows: bool = False) -> None:
         folder = files("shared").joinpath("lua")
         *before, main = (
             folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names
         )
-        text = "".join(before)
-        digest = hashlib.sha256(f"{text}\0{main}".encode()).hexdigest()[:16]
+        parts = {"before": "".join(before), "main": main}
+        text = LIBRARY.format(**parts, flags="" if grows else "'allow-oom'")
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.name = f"{PREFIX}{names[-1]}_{digest}"
-        self.text = (
-            f"#!lua name={self.name}\n{text}"
-            f"redis.register_function('{self.name}', function(KEYS, ARGV)\n{main}\nend)\n"
-        )
+        self.text = text.replace(NAME, self.name)
+        self._once = ONCE.format(**parts, flags="" if grows else " flags=allow-oom")
 
     async def run(
         self, link: LinkLike, names: Sequence[Argument], values: Sequence[Argument]
@@ -54,6 +68,9 @@ class Script:
         try:
             await link.call("FUNCTION", "LOAD", self.text)
         except hiredis.ReplyError as error:
+            if str(error).startswith("OOM"):
+                # It keeps no function now; what makes room again must run all the same.
+                return await link.call("EVAL", self._once, len(names), *names, *values)
             if "already exists" not in str(error):
                 raise
         return await link.call("FCALL", self.name, len(names), *names, *values)

@@ -80,11 +80,14 @@ def drop_functions(settings: Settings) -> None:
     """Deletes the functions of the hub, which loads those of its version anew when it needs them.
 
     For when none of its processes runs: its file keeps those of every version that ever ran.
-    Raises redis.RedisError.
+    Raises EmbeddedError.
     """
-    with connect(settings) as client:
-        for library in client.function_list(f"{PREFIX}*"):
-            client.function_delete(library[1].decode())
+    try:
+        with connect(settings) as client:
+            for library in client.function_list(f"{PREFIX}*"):
+                client.function_delete(library[1].decode())
+    except redis.RedisError as error:
+        raise folder.EmbeddedError(f"valkey does not drop old functions: {error}") from error
 
 
 def connect(settings: Settings) -> redis.Redis:

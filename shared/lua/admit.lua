@@ -3,7 +3,7 @@
 -- Returns {requests and tokens of each tally with it}, or {how they stand, what is in the way} and
 -- counts nothing.
 local now, epoch = clock()
-local hold = read_hold(ARGV[1], 0)
+local hold = read_hold(ARGV[1])
 local states = look(hold, now, epoch)
 local refused = check_limits(hold, states, now)
 if refused then return {standing_of(hold, states, now), refused} end

@@ -15,7 +15,7 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting} end
 if waiting >= tonumber(ARGV[4]) then return {-1, waiting} end
 local told = {1, waiting}
 if ARGV[11] ~= '' then
-  local names, hold = {KEYS[6], KEYS[7]}, read_hold(ARGV[11], 0)
+  local names, hold = {KEYS[6], KEYS[7]}, read_hold(ARGV[11])
   if ARGV[9] == '0' then
     local states = look(hold, now, epoch)
     local refused = check_limits(hold, states, now)

@@ -31,7 +31,7 @@ end
 
 -- When the request that it is of will have ended: ms.
 local function ends_of(record)
-  return read_hold(record, MARK_SIZE)[4]
+  return read_hold(record)[4]
 end
 
 -- Notes that a hold was settled, and the line of the ledger written, though its job may still end
@@ -55,7 +55,7 @@ local function settle(names, id, packed, tokens, micros)
   local record = redis.call('GETDEL', names[1])
   if not record and redis.call('EXISTS', names[1] .. ':settled') == 1 then return end
   if record then redis.call('ZREM', names[2], id) end
-  local hold, behind = read_hold(record or packed, record and MARK_SIZE or 0)
+  local hold, behind = read_hold(record or packed)
   local kept = fetch(hold[5])
   for i, tally in ipairs(hold[5]) do
     local n, counters = read(kept[i])

@@ -6,7 +6,7 @@
 local now, epoch = clock()
 if tonumber(redis.call('GET', KEYS[4]) or 0) > tonumber(ARGV[6]) then return 0 end
 if ARGV[7] ~= '' and redis.call('EXISTS', KEYS[5]) == 0 then
-  local hold = read_hold(ARGV[7], 0)
+  local hold = read_hold(ARGV[7])
   reserve({KEYS[5], KEYS[6]}, ARGV[1], ARGV[7], hold, look(hold, now, epoch), false, now)
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])

@@ -34,28 +34,28 @@ local function read(kept)
   return {struct.unpack(layout(counters), kept)}, counters
 end
 
--- The tallies of a hold, and their names, as they were read before: those of thousands of requests are
--- the same. They are not to be changed.
+-- The tallies of a hold, and their names, as they were read before: those of thousands of requests
+-- are the same. They are not to be changed.
 local known, most_known, knows = {}, 512, 0
 
-local function tallies_of(text)
-  local found = known[text]
-  if not found then
-    if knows == most_known then known, knows = {}, 0 end
-    found = cmsgpack.unpack(text)
-    found.names = {}
-    for i, tally in ipairs(found) do found.names[i] = tally[1] end
-    known[text], knows = found, knows + 1
-  end
+local function tallies_of(packed)
+  local found = known[packed]
+  if found then return found end
+  -- Older holds have them as they are.
+  found = type(packed) == 'table' and packed or cjson.decode(packed)
+  found.names = {}
+  for i, tally in ipairs(found) do found.names[i] = tally[1] end
+  if found == packed then return found end
+  if knows == most_known then known, knows = {}, 0 end
+  known[packed], knows = found, knows + 1
   return found
 end
 
--- A hold, with so many bytes of each of its tallies behind it: {ts_ms, tokens, micros, until_ms,
--- tallies}, and where those bytes begin.
-local function read_hold(packed, behind)
-  local ts, tokens, micros, ends, number, at = struct.unpack('<llllI4', packed)
-  local last = #packed - number * behind
-  return {ts, tokens, micros, ends, tallies_of(string.sub(packed, at, last))}, last + 1
+-- A hold: {ts_ms, tokens, micros, until_ms, tallies}; and where what is behind it begins.
+local function read_hold(packed)
+  local behind, hold = cmsgpack.unpack_one(packed)
+  hold[5] = tallies_of(hold[5])
+  return hold, behind + 1
 end
 
 -- What is kept of each tally, or false.

@@ -5,13 +5,9 @@ The Lua calls of shared/lua read these as arrays: a new field goes to the end.
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import msgspec
-
-HEAD = Struct("<qqqqI")
-"""As shared/lua/tally.lua unpacks it."""
 
 
 class Draw(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -34,30 +30,25 @@ class Tally(msgspec.Struct, array_like=True, frozen=True, gc=False):
     draws: tuple[Draw, ...] = ()
 
 
-class Hold(NamedTuple):
+class Hold(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The most that a request may use: `tokens` and `micros`.
 
     `ts_ms` is when the request came, which decides the period it is counted in; at `until_ms` it
-    has ended. Both are epoch milliseconds. Its `number` of tallies come packed: they are the same
-    for all requests of a key in an hour.
+    has ended. Both are epoch milliseconds. Its tallies are a text, the same for all requests of
+    a key in an hour, which is what they are remembered by.
     """
 
     ts_ms: int
     tokens: int
     micros: int
     until_ms: int
-    number: int
-    tallies: bytes
+    tallies: str
 
 
-pack_tallies = msgspec.msgpack.Encoder().encode
-read_tallies = msgspec.msgpack.Decoder(tuple[Tally, ...]).decode
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Hold).decode
+read_tallies = msgspec.json.Decoder(tuple[Tally, ...]).decode
 
 
-def encode(hold: Hold) -> bytes:
-    return HEAD.pack(*hold[:-1]) + hold.tallies
-
-
-def decode(data: bytes) -> Hold:
-    ts_ms, tokens, micros, until_ms, number = HEAD.unpack_from(data)
-    return Hold(ts_ms, tokens, micros, until_ms, number, data[HEAD.size :])
+def write_tallies(tallies: Iterable[Tally]) -> str:
+    return msgspec.json.encode(tuple(tallies)).decode()

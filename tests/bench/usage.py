@@ -122,7 +122,7 @@ async def finishing(link: Link) -> tuple[float, float]:
     assert all(await asyncio.gather(*ends))
     told = (await link.call("INFO", "commandstats")).decode()
     await link.call("DEL", keys.USAGE)
-    return spent(told, "evalsha"), spent(told, "xadd") + spent(told, "xlen")
+    return spent(told, "fcall"), spent(told, "xadd") + spent(told, "xlen")
 
 
 def spent(told: str, command: str) -> float:

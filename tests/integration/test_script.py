@@ -7,14 +7,14 @@ import time
 from collections.abc import AsyncIterator
 
 import hiredis
+import msgspec
 import pytest
 
 from shared import ending, holds, keys, queue
 from shared.ending import Bill
 from shared.resp import Link
-from shared.script import Script
 from shared.wire.account import Account, Limits, Owner
-from shared.wire.hold import encode
+from shared.wire.hold import decode, encode, read_tallies
 from shared.wire.task import Task
 
 REMEMBERED = 512
@@ -38,13 +38,10 @@ async def libraries(link: Link) -> list[str]:
 
 
 async def test_many_calls_at_once_load_it_once(link: Link) -> None:
-    script = Script("clock", "admit")
-    script.text = script.text.replace(
-        script.text.partition("function(KEYS, ARGV)")[2], "\nreturn {KEYS[1], ARGV[1]}\nend)\n"
-    )
-    found = await asyncio.gather(*(script.run(link, ("k",), (number,)) for number in range(50)))
-    assert found == [[b"k", b"%d" % number] for number in range(50)]
-    assert await libraries(link) == [script.name]
+    asked = [[keys.queue(f"m{number}")] for number in range(50)]
+    found = await asyncio.gather(*(queue.waiting(link, names) for names in asked))
+    assert found == [{name: queue.Line(0, 0)} for (name,) in asked]
+    assert len(await libraries(link)) == 1
 
 
 async def test_a_server_that_forgot_it_is_told_again(link: Link) -> None:
@@ -104,3 +101,37 @@ async def test_more_callers_than_are_remembered_are_told_apart(link: Link) -> No
         assert await tokens(link, "project", account.project) == (0, 7)
         assert await tokens(link, "key", account.key) == (0, 7)
     assert await link.call("ZCARD", keys.HOLDS) == 0
+
+
+async def test_a_server_that_is_full_takes_nothing_new_and_ends_what_it_has(link: Link) -> None:
+    account = Account("k", "p", "o", "n", (), (), Limits(9, 900, 9))
+    first, second, third = (job(f"job-{number}", account) for number in range(3))
+    for task in (first, second):
+        assert await place(link, task) == "queued"
+    claimed = await queue.claim(link, WORKER, {keys.queue("m"): 1})
+    assert [one.id for one in claimed] == [first.id]
+    await link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(hiredis.ReplyError, match="OOM"):
+            await place(link, third)
+        assert await queue.renew(link, WORKER, {first.id: keys.queue("m")}) == []
+        bill = Bill(first.hold, 7, 0)
+        assert await ending.finish(link, WORKER, keys.queue("m"), first.id, None, bill)
+        assert await ending.abort(link, keys.queue("m"), second.id) == 2
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", 0)
+    assert await tokens(link, "key", "k") == (0, 7)
+    assert await link.call("ZCARD", keys.HOLDS) == 0
+
+
+async def test_a_hold_of_before_ends_as_it_should(link: Link) -> None:
+    """Its tallies were part of it, not a text."""
+    account = Account("k", "p", "o", "n", (), (), Limits(9, 900, 9))
+    task = job("job-1", account)
+    hold = decode(task.hold)
+    parts = (*msgspec.structs.astuple(hold)[:-1], read_tallies(hold.tallies))
+    before = msgspec.structs.replace(task, hold=msgspec.msgpack.encode(parts))
+    assert await place(link, before) == "queued"
+    assert await tokens(link, "key", "k") == (1, 50)
+    await settle(link, before)
+    assert await tokens(link, "key", "k") == (0, 7)

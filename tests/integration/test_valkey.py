@@ -88,6 +88,8 @@ def test_only_functions_of_the_hub_are_dropped(settings: Settings) -> None:
             connection.function_load(library(name))
         valkey.drop_functions(settings)
         assert [listed[1] for listed in connection.function_list()] == ["theirs"]
+    with pytest.raises(EmbeddedError, match="functions"):
+        valkey.drop_functions(settings)
 
 
 def test_an_odd_path_is_quoted(home: Path) -> None:
