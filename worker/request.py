@@ -152,7 +152,7 @@ class Request:
     def begin(self) -> None:
         """Sends the first item of the reply."""
         ready = self._loop.ready_for(self.claimed.task.model)
-        self.emit(Started(self._clock.wall_ms() / 1000, ready))
+        self.emit(Started(self._clock.now(), ready))
 
     def emit(self, item: Item) -> None:
         """Sends the next item of the reply."""

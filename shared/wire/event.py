@@ -24,7 +24,8 @@ class Usage(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Started(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="item", tag=0):
-    """A worker has begun with the job at `at`, in epoch seconds; nothing was generated yet.
+    """A worker has begun with the job at `at`, in monotonic seconds of its machine; nothing was
+    generated yet.
 
     `ready` says for how many seconds its model had been ready then, where it was.
     """
