@@ -14,17 +14,16 @@ from shared.resp import Argument
 
 PREFIX = "aihub_"
 """Of all libraries of ours."""
-NAME = "<name>"
-LIBRARY = f"""\
-#!lua name={NAME}
-{{before}}
-redis.register_function{{{{
-  function_name = '{NAME}',
-  flags = {{{{{{flags}}}}}},
+LIBRARY = """\
+#!lua name={name}
+{before}
+redis.register_function{{
+  function_name = '{name}',
+  flags = {{{flags}}},
   callback = function(KEYS, ARGV)
-{{main}}
+{main}
   end
-}}}}
+}}
 """
 ONCE = "#!lua{flags}\n{before}{main}"
 """The same as a script, for a server that has no room for a function."""
@@ -51,10 +50,10 @@ class Script:
             folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names
         )
         parts = {"before": "".join(before), "main": main}
-        text = LIBRARY.format(**parts, flags="" if grows else "'allow-oom'")
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        asked = {**parts, "flags": "" if grows else "'allow-oom'"}
+        digest = hashlib.sha256(LIBRARY.format(name="", **asked).encode()).hexdigest()[:16]
         self.name = f"{PREFIX}{names[-1]}_{digest}"
-        self.text = text.replace(NAME, self.name)
+        self.text = LIBRARY.format(name=self.name, **asked)
         self._once = ONCE.format(**parts, flags="" if grows else " flags=allow-oom")
 
     async def run(
