@@ -111,6 +111,7 @@ class Dispatch:
         self._tasks = [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self.sightings.meet(self._catalog), name="meet"),
             asyncio.create_task(self.reservations.sweep(), name="sweep"),
         ]
 
@@ -159,9 +160,9 @@ class Dispatch:
         Raises QueueFull, QueueUnavailable, ShuttingDown or ModelUnavailable; and RateLimited,
         BudgetExhausted or Unavailable by what its caller may use.
         """
+        await self._refuse_unserved(entry)
         if self._stopping:
             raise ShuttingDown("The hub is shutting down.", retry_after=1)
-        self._refuse_unserved(entry)
         self._streams += 1
         task = Task(
             ids.new("job-"),
@@ -214,8 +215,14 @@ class Dispatch:
             self._idle.set()
         return known
 
-    def _refuse_unserved(self, entry: Entry) -> None:
-        if self.sightings.gone(entry.model.lane) or self._offers.unserved(entry):
+    def _unserved(self, entry: Entry) -> bool:
+        return self.sightings.gone(entry.model.lane) or self._offers.unserved(entry)
+
+    async def _refuse_unserved(self, entry: Entry) -> None:
+        """Looks once more before: a worker may have come since the last look."""
+        if self._unserved(entry):
+            await self.sightings.try_to_look()
+        if self._unserved(entry):
             raise ModelUnavailable(
                 f"No worker serves {entry.name!r} (lane {entry.model.lane!r}) right now.",
                 param="model",

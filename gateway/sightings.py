@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
+
+import hiredis
 
 from shared import keys
 from shared.catalog import Catalog, Entry
 from shared.clock import Clock
-from shared.resp import Link
+from shared.resp import Link, Lost
 from shared.wire.node import ModelState, WorkerState, decode_state
 
 LANE_GONE = 15.0
 """Seconds without a worker after which requests for its models are refused."""
 BEST_FIRST: tuple[ModelState, ...] = ("ready", "loading", "asleep", "draining", "absent", "failed")
-
+MEET_SECONDS = 60.0
+MEET_EVERY = 0.05
+"""Seconds between two looks for workers that are about to come."""
 
 ELSEWHERE = ("openai", "ollama")
 """Engines whose models' files are not a worker's."""
@@ -49,6 +54,18 @@ class Sightings:
         if self._next is None:
             self._next = asyncio.ensure_future(self._look_next())
         await asyncio.shield(self._next)
+
+    async def try_to_look(self) -> None:
+        """The same, where what was seen before has to do while Redis is away."""
+        with contextlib.suppress(Lost, hiredis.HiredisError):
+            await self.look_afresh()
+
+    async def meet(self, catalog: Catalog) -> None:
+        """Looks often while the hub starts: its first answer is not to wait for the next look."""
+        end = self._clock.now() + MEET_SECONDS
+        while self.missing(catalog) and self._clock.now() < end:
+            await asyncio.sleep(MEET_EVERY)
+            await self.try_to_look()
 
     async def _look_next(self) -> None:
         async with self._looking:

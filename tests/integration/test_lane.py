@@ -275,4 +275,4 @@ async def test_a_watch_that_finds_redis_gone_goes_on(
     await eventually(lambda: "cannot watch" in capsys.readouterr().out)
     await dispatch._link.start()
     assert text(await rest(reply)).endswith(" t299")
-    assert not any(task.done() for task in dispatch._tasks)
+    assert {task.get_name() for task in dispatch._tasks if task.done()} == {"meet"}

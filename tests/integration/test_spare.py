@@ -56,6 +56,15 @@ class Server:
                 await asyncio.sleep(0.005)
 
 
+class Behind(Recorder):
+    """Holds the engine back from the first piece on, as for a caller who reads slowly."""
+
+    def text(self, text: str) -> None:
+        super().text(text)
+        assert self.source is not None
+        self.source.pause_reading()
+
+
 @asynccontextmanager
 async def asked(server: Server) -> AsyncIterator[OpenAi]:
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
@@ -95,6 +104,26 @@ async def test_one_connection_serves_one_request_after_another() -> None:
 
 def test_the_same_under_uvloop() -> None:
     uvloop.run(one_connection_serves_all())
+
+
+async def one_that_was_held_back_is_read_again() -> None:
+    """A caller who is behind at the end of a reply leaves no connection that hears nothing."""
+    server = Server(lambda *_: WHOLE)
+    async with asked(server) as engine:
+        behind = Behind()
+        async with asyncio.timeout(10):
+            await engine.generate(SAY, behind)
+        assert behind.content == "Zürich"
+        await say(engine)
+        assert (server.requests, server.connections) == (2, 1)
+
+
+async def test_a_connection_that_was_held_back_serves_the_next_request() -> None:
+    await one_that_was_held_back_is_read_again()
+
+
+def test_the_same_held_back_under_uvloop() -> None:
+    uvloop.run(one_that_was_held_back_is_read_again())
 
 
 async def test_a_server_that_closes_is_not_asked_on_what_it_closed() -> None:

@@ -45,6 +45,8 @@ class Spares:
         if len(self._since) >= MOST:
             transport.close()
             return
+        # Whoever was held back while the end of its reply had been read leaves it paused.
+        transport.resume_reading()
         transport.set_protocol(Resting(self, transport))
         loop = asyncio.get_running_loop()
         self._since[transport] = loop.time()
