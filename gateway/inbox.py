@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.reply import Reply
-from shared import queue
+from shared import wake
 from shared.clock import Clock
 from shared.resp import Link
 from shared.wire.event import Batch, Cancel, Position, Resend, Where
@@ -33,12 +33,12 @@ class Inbox:
                 self._tell_position(reply, batch.worker, entry.attempt)
             elif not reply.take(batch.worker, entry, now) and now - reply.asked > 1:
                 reply.asked = now
-                queue.tell(self._link, batch.worker, Resend(self._gateway))
+                wake.tell(self._link, batch.worker, Resend(self._gateway))
 
     def _tell_position(self, reply: Reply, worker: str, attempt: int) -> None:
         if not reply.follow(worker, attempt):
-            queue.tell(self._link, worker, Cancel(reply.task.id))
+            wake.tell(self._link, worker, Cancel(reply.task.id))
             return
         reply.heard = self._clock.now()
         known = Position(reply.task.id, attempt, reply.next, reply.progress(), reply.broken)
-        queue.tell(self._link, worker, known)
+        wake.tell(self._link, worker, known)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from gateway.reply import Reply
 from gateway.sightings import Sightings
 from gateway.waiting import Outlook, expect, outlook
-from shared import keys, queue
+from shared import keys, line
 from shared.clock import Clock
 from shared.resp import Link
 
@@ -57,7 +57,7 @@ class Line:
             models.setdefault(reply.task.model, []).append(reply)
         for model, those in models.items():
             ids = [reply.task.id for reply in those]
-            found = await queue.standing(self._link, keys.queue(model), ids)
+            found = await line.standing(self._link, keys.queue(model), ids)
             for reply, ahead in zip(those, found, strict=True):
                 reply.ahead, reply.looked = ahead, now
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import hiredis
 
 from gateway.sightings import BEST_FIRST, Sightings
-from shared import ids, keys, log, queue
+from shared import ids, keys, line, log, wake
 from shared.catalog import Entry
 from shared.clock import Clock
 from shared.errors import (
@@ -71,10 +71,10 @@ class Orders:
             raise away(error) from error
         return self._sightings.workers()
 
-    async def lines(self, models: Sequence[str]) -> dict[str, queue.Line]:
+    async def lines(self, models: Sequence[str]) -> dict[str, line.Line]:
         """The line of each model."""
         try:
-            found = await queue.waiting(self._link, [keys.queue(name) for name in models])
+            found = await line.waiting(self._link, [keys.queue(name) for name in models])
         except (Lost, hiredis.HiredisError) as error:
             raise away(error) from error
         return dict(zip(models, found.values(), strict=True))
@@ -158,7 +158,7 @@ class Orders:
     async def _send(self, worker: WorkerState, what: What, entry: Entry) -> Obeyed:
         order = Order(ids.new("ord-"), what, entry.base, entry.adapter)
         logger.info("order", what=what, model=entry.name, worker=worker.name)
-        queue.tell(self._link, worker.name, order)
+        wake.tell(self._link, worker.name, order)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 answer = await self._answer(order)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from gateway.calls import Calls
 from gateway.reply import Reply
 from gateway.sightings import Sightings
-from shared import keys, log, queue
+from shared import keys, log, queue, wake
 from shared.clock import Clock
 from shared.errors import EngineFailed, RequestTimeout
 from shared.resp import Link
@@ -63,7 +63,7 @@ class Recovery:
             now = self._clock.now()
             for reply in replies:
                 reply.worker, reply.called = placed.worker, now
-            queue.call(self._link, placed.worker, keys.queue(model), len(replies))
+            wake.call(self._link, placed.worker, keys.queue(model), len(replies))
 
     def _is_stranded(self, reply: Reply) -> bool:
         workers = self._sightings.lane(reply.lane)

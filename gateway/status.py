@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from shared.catalog import Catalog
-from shared.queue import Line
+from shared.line import Line
 from shared.wire.node import DeviceReport, LoadProgress, ModelReport, WorkerState
 from shared.wire.status import (
     DecisionStatus,

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from shared import ending, keys, log, usage_stream
-from shared.resp import Argument
+from shared import ending, keys, log, usage_stream, wake
+from shared.resp import Argument, forget
 from shared.script import LinkLike, Script
-from shared.wire import event, task
+from shared.wire import task
 from shared.wire.task import Class, Task
 
 HORIZON_MS = 3_600_000
@@ -26,14 +26,8 @@ BOUNDARY_MS = HORIZON_MS // 2
 SLACK_MS: dict[Class, int] = {"interactive": 0, "standard": 5_000, "batch": 600_000}
 """How much longer than an interactive job a class may be made to wait."""
 LIFE_MS = 86_400_000
-MOST_CALLS = 64
-"""For jobs of one queue at a time; the rest is found when the worker counts the line."""
 MOST_HANDED = 32_768
 """Bytes of a job that is handed over: it is in the call once more."""
-HANDED = b"\0"
-"""Begins a call that has its job with it; others are the name of a queue."""
-CLOSED = b""
-"""The last call that a worker hears. Where it comes first, nothing is handed over."""
 NO_LIMIT = 1 << 31
 """For a job that was let in before."""
 
@@ -70,13 +64,6 @@ class Placed(NamedTuple):
     late: bool = False
 
 
-class Line(NamedTuple):
-    """What waits on one queue; `overdue_ms` is below 0 while the first one's slack lasts."""
-
-    waiting: int
-    overdue_ms: int
-
-
 encode_job = msgspec.msgpack.Encoder().encode
 decode_job = msgspec.msgpack.Decoder(Job).decode
 serialize = msgspec.msgpack.encode
@@ -91,10 +78,7 @@ _renew = Script("renew")
 _restore = Script("clock", "tally", "hold", "restore", grows=True)
 _release = Script("release")
 _decline = Script("clock", "line", "decline")
-_close = Script("close_calls")
 _reclaim = Script("reclaim")
-_waiting = Script("waiting")
-_standing = Script("standing")
 QUEUED = 1
 CANCELLED = 2
 _STATES: dict[int, Literal["queued", "known", "full", "limited", "unfunded"]] = {
@@ -195,7 +179,7 @@ async def claim(link: LinkLike, worker: str, free: dict[str, int]) -> list[Claim
 
 def receive(link: LinkLike, worker: str, call: bytes) -> Claimed | None:
     """The job that came with a call, whose lease is `worker`'s; None: it is no job of ours."""
-    _, id_, name, data = call.split(HANDED, 3)
+    _, id_, name, data = call.split(wake.HANDED, 3)
     return _read(link, worker, name.decode(), id_.decode(), 1, data)
 
 
@@ -209,7 +193,7 @@ def _read(
         logger.error("not a job of ours, dropped", job=id_, error=str(error))
         # Awaited, its loss of the connection would cost the other claims of this round.
         dropped = asyncio.ensure_future(ending.finish(link, worker, queue, id_))
-        dropped.add_done_callback(_forget)
+        dropped.add_done_callback(forget)
         return None
     return Claimed(queue, id_, max(tries, job.t or 0), asked, data)
 
@@ -283,29 +267,10 @@ async def decline(link: LinkLike, claimed: Claimed, worker: str) -> bool:
     return state != CANCELLED
 
 
-async def close_calls(link: LinkLike, worker: str) -> list[bytes]:
-    """Those for a worker that hears no more; from now on nothing is handed to it."""
-    calls: list[bytes] = await _close.run(link, (keys.wake(worker),), (CLOSED, keys.WAKE_MS))
-    return calls
-
-
 async def reclaim(link: LinkLike, dead: str, queues: Sequence[str]) -> int:
     """Frees what a dead worker held, without waiting for its leases; returns how many jobs."""
     held: int = await _reclaim.run(link, queues, (dead, keys.IN_PROGRESS, BOUNDARY_MS))
     return held
-
-
-async def waiting(link: LinkLike, queues: Sequence[str]) -> dict[str, Line]:
-    """How long the lines of some queues are."""
-    flat = await _waiting.run(link, queues, (HORIZON_MS, BOUNDARY_MS))
-    pairs = zip(*[iter(flat)] * 2, strict=True)
-    return {name: Line(*pair) for name, pair in zip(queues, pairs, strict=True)}
-
-
-async def standing(link: LinkLike, queue: str, ids: Sequence[str]) -> list[int | None]:
-    """How many jobs wait before each of these; None for one that does not wait."""
-    found = await _standing.run(link, (queue,), (BOUNDARY_MS, *ids))
-    return [None if ahead < 0 else ahead for ahead in found]
 
 
 async def exists(link: LinkLike, id_: str) -> bool:
@@ -318,28 +283,3 @@ async def vanished(link: LinkLike, ids: Sequence[str]) -> set[str]:
     if not ids or await link.call("EXISTS", *(keys.JOB + id_ for id_ in ids)) == len(ids):
         return set()
     return {id_ for id_ in ids if not await exists(link, id_)}
-
-
-def call(link: LinkLike, worker: str, queue: str, count: int) -> None:
-    """Calls a worker for so many jobs that wait already."""
-    name = keys.wake(worker)
-    for reply in (
-        link.call("RPUSH", name, *[queue] * min(count, MOST_CALLS)),
-        link.call("PEXPIRE", name, keys.WAKE_MS),
-    ):
-        reply.add_done_callback(_forget)
-
-
-def tell(link: LinkLike, worker: str, message: event.Control) -> None:
-    """Sends a control message; a worker that is gone never reads it and it expires."""
-    name = keys.control(worker)
-    for reply in (
-        link.call("RPUSH", name, event.encode(message)),
-        link.call("PEXPIRE", name, keys.CONTROL_MS),
-    ):
-        reply.add_done_callback(_forget)
-
-
-def _forget(reply: asyncio.Future[Any]) -> None:
-    if not reply.cancelled():
-        reply.exception()

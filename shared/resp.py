@@ -31,6 +31,12 @@ class Lost(ConnectionError):
     """The connection is gone; whether the command ran is unknown."""
 
 
+def forget(reply: asyncio.Future[Any]) -> None:
+    """Ends a call whose outcome nobody asks for."""
+    if not reply.cancelled():
+        reply.exception()
+
+
 class Address(NamedTuple):
     host: str
     port: int

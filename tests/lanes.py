@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gateway.dispatch import Dispatch
 from gateway.reply import Reply
-from shared import keys, queue
+from shared import keys, wake
 from shared.catalog import Catalog
 from shared.resp import Link
 from shared.settings import Model, Settings
@@ -187,7 +187,7 @@ class Hub:
         await self.link.call("DEL", keys.IN_PROGRESS + id_)
         await self.link.call("ZADD", name, int(time.time() * 1000) - 1_000, id_)
         for lane in self.lanes:
-            queue.call(self.link, lane.name, name, 1)
+            wake.call(self.link, lane.name, name, 1)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import hiredis
 
-from shared import keys, log, queue
+from shared import keys, line, log, queue, wake
 from shared.errors import HubError
 from shared.queue import Claimed
 from shared.resp import Link, Lost
@@ -121,7 +121,7 @@ class Claims:
             sibling = await self._siblings.able(model)
             if sibling is None:
                 return False
-            waiting = (await queue.waiting(self._link, [name]))[name].waiting
+            waiting = (await line.waiting(self._link, [name]))[name].waiting
         except (Lost, hiredis.HiredisError) as lost:
             logger.warning("cannot pass on", model=model, error=str(lost))
             return False
@@ -129,7 +129,7 @@ class Claims:
         self._lines.forget(model)
         self._loop.turn_away(model, PassedOn(sibling.worker))
         if waiting:
-            queue.call(self._link, sibling.worker, name, waiting)
+            wake.call(self._link, sibling.worker, name, waiting)
         return True
 
     async def _refuse(self, model: str, error: HubError) -> None:

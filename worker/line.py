@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from shared import keys, queue
+from shared import keys, line
 from shared.clock import Clock
 from shared.resp import Link
 from worker import occasion
@@ -81,7 +81,7 @@ class Lines:
         """
         called = dict(self._called)
         minded = [n for n, model in self.models.items() if n in called or self._has(model)]
-        lines = await queue.waiting(self._link, minded) if minded else {}
+        lines = await line.waiting(self._link, minded) if minded else {}
         now = self._clock.now()
         for name, model in list(self.models.items()):
             if name not in self.models:
@@ -90,12 +90,12 @@ class Lines:
             if self._called.get(name) != called.get(name):
                 # It arrived while we counted, and perhaps after.
                 continue
-            line = lines.get(name, queue.Line(0, 0))
-            if not line.waiting:
+            found = lines.get(name, line.Line(0, 0))
+            if not found.waiting:
                 self._called.pop(name, None)
-            count = max(0, line.waiting - self.admitted[name]) + self._loop.returning(model)
+            count = max(0, found.waiting - self.admitted[name]) + self._loop.returning(model)
             if count or self._loop.slot(model).count:
-                oldest = now - line.overdue_ms / 1000
+                oldest = now - found.overdue_ms / 1000
                 self._loop.post(occasion.Waiting(now, model, "interactive", count, oldest))
 
     def _has(self, model: str) -> bool:

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import hiredis
 
-from shared import keys, log, queue
-from shared.queue import CLOSED, HANDED
+from shared import keys, log, wake
 from shared.resp import Link, Lost
+from shared.wake import CLOSED, HANDED
 from shared.wire.event import Control, decode_control
 
 POLL_SECONDS = 1
@@ -62,7 +62,7 @@ class Listening:
                 await link.call("RPUSH", self._names[1], CLOSED)
                 await link.call("PEXPIRE", self._names[1], keys.WAKE_MS)
                 await self._deaf.wait()
-                for call in await queue.close_calls(link, self._worker):
+                for call in await wake.close_calls(link, self._worker):
                     self._hear(call, late=False)
         except (Lost, hiredis.HiredisError, TimeoutError) as error:
             logger.warning("what was handed over comes back by itself", error=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hiredis
 
-from shared import ending, log, queue, usage_stream
+from shared import ending, log, queue, usage_stream, wake
 from shared.ending import Bill
 from shared.resp import Link, Lost
 from shared.wire.usage import UsageEvent, encode
@@ -40,7 +40,7 @@ async def end(link: Link, worker: str, request: Request, used: UsageEvent | None
     if request.reason == "released" and not request.over:
         await queue.release(link, worker, claimed.queue, claimed.id)
         if request.passed_to is not None:
-            queue.call(link, request.passed_to, claimed.queue, 1)
+            wake.call(link, request.passed_to, claimed.queue, 1)
         return
     ours = request.reason != "lost" and await ending.finish(
         link, worker, claimed.queue, claimed.id, event, owed, blind=request.blind

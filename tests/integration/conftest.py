@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from shared.db import Pool, connect
+from shared.resp import Link
 from shared.settings import Settings
 from tests import models
 from tests.caller import Caller
@@ -27,6 +28,15 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lent")
     models.lend(home)
     return home
+
+
+@pytest.fixture
+async def link(valkey_url: str) -> AsyncIterator[Link]:
+    link = Link(valkey_url, "test")
+    await link.start()
+    await link.wait_open(5)
+    yield link
+    await link.stop()
 
 
 @pytest.fixture

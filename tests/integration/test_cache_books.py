@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis
@@ -16,15 +16,6 @@ from shared.resp import Link
 
 ROOM = Room(64 * 1024, 60_000)
 ANY, NEVER = -1, 0
-
-
-@pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
-    yield link
-    await link.stop()
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from shared import ending, keys, queue
+from shared import ending, keys, line, queue, wake
 from shared.queue import Claimed, Placed
 from shared.resp import Argument, Link
 from shared.wire.event import Answer, Cancel, Done
@@ -40,7 +40,7 @@ async def calls(link: Link) -> list[bytes]:
 
 
 async def handed(link: Link) -> list[Claimed]:
-    found = [call for call in await calls(link) if call.startswith(queue.HANDED)]
+    found = [call for call in await calls(link) if call.startswith(wake.HANDED)]
     read = [queue.receive(link, "wk-1", call) for call in found]
     return [job for job in read if job is not None]
 
@@ -56,16 +56,7 @@ def hearing(url: str, heard: list[bytes]) -> Listening:
 
 
 async def waiting(link: Link) -> int:
-    return (await queue.waiting(link, [QUEUE]))[QUEUE].waiting
-
-
-@pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
-    yield link
-    await link.stop()
+    return (await line.waiting(link, [QUEUE]))[QUEUE].waiting
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +169,7 @@ async def test_nothing_is_handed_to_a_worker_that_hears_no_more(
     async with asyncio.timeout(5):
         await running
     await put(link, task("after"))
-    assert await calls(link) == [queue.CLOSED, QUEUE.encode()]
+    assert await calls(link) == [wake.CLOSED, QUEUE.encode()]
     assert 0 < await link.call("PTTL", WAKE) <= keys.WAKE_MS
     assert [job.id for job in await queue.claim(link, "wk-2", {QUEUE: 4})] == ["after"]
     await listening.stop()
@@ -194,7 +185,7 @@ async def test_what_a_worker_was_handed_while_it_closed_is_heard(
     await put(link, task("late"))
     await listening.close(link)
     assert len(heard) == 1
-    assert await calls(link) == [queue.CLOSED]
+    assert await calls(link) == [wake.CLOSED]
     await listening.stop()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
@@ -57,14 +56,11 @@ def used(task: Task, tokens: int) -> UsageEvent:
 
 
 @pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(10)
+async def link(link: Link) -> Link:
+    """One to a server that counts the budget."""
     opened = await holds.open_counter(link, BUDGET, now())
     await holds.fill_counter(link, BUDGET, now(), opened, 0, 0)
-    yield link
-    await link.stop()
+    return link
 
 
 async def begun(link: Link, until_ms: int) -> Task:

@@ -12,42 +12,8 @@ from arq.jobs import Job, JobStatus
 
 from shared import ending, keys, queue
 from shared.resp import Link
-from shared.wire.event import Cancel, decode_control
-from shared.wire.task import Class, Task, encode
-
-QUEUE = keys.queue("m")
-
-
-def task(name: str, key: str = "alice", service: Class = "interactive", size: int = 0) -> Task:
-    deadline = int(time.time() * 1000) + 60_000
-    return Task(name, "chat", "m", "gw-1", 1, True, b"x" * size, key, service, deadline)
-
-
-async def put(link: Link, job: Task, limit: int = 100, attempt: int | None = None) -> queue.Placed:
-    return await queue.enqueue(link, job, "wk-1", limit, int(time.time() * 1000), attempt)
-
-
-async def take(link: Link, places: int = 100, worker: str = "wk-1") -> list[str]:
-    return [claimed.id for claimed in await queue.claim(link, worker, {QUEUE: places})]
-
-
-async def expire_lease(link: Link, name: str) -> None:
-    """As if the lease's time had passed."""
-    await link.call("DEL", keys.IN_PROGRESS + name)
-    await link.call("ZADD", QUEUE, int(time.time() * 1000) - 10, name)
-
-
-async def names(link: Link, pattern: str = "*") -> set[str]:
-    return {name.decode() for name in await link.call("KEYS", pattern)}
-
-
-@pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
-    yield link
-    await link.stop()
+from shared.wire.task import encode
+from tests.jobs import QUEUE, expire_lease, names, put, take, task
 
 
 @pytest.fixture
@@ -69,13 +35,6 @@ async def test_a_job_arrives_as_it_was_sent_and_leaves_nothing(link: Link) -> No
     assert (claimed.task, claimed.attempt, claimed.queue) == (sent, 1, QUEUE)
     assert await ending.finish(link, "wk-1", QUEUE, "job-1")
     assert await names(link) <= {keys.wake("wk-1"), keys.share("m", "alice")}
-
-
-async def test_a_worker_is_called_with_the_queue_that_has_work(link: Link) -> None:
-    await put(link, task("job-1"))
-    queue.call(link, "wk-1", QUEUE, 2)
-    assert await link.call("LRANGE", keys.wake("wk-1"), 0, -1) == [QUEUE.encode()] * 3
-    assert 0 < await link.call("PTTL", keys.wake("wk-1")) <= keys.WAKE_MS
 
 
 async def test_a_job_waits_also_where_nobody_can_be_called(link: Link) -> None:
@@ -185,47 +144,6 @@ async def test_what_a_dead_worker_held_is_due_at_once(link: Link) -> None:
     assert await take(link, worker="wk-3") == ["job-1", "job-2"]
 
 
-async def test_cancelling_what_waits_drops_it(link: Link) -> None:
-    await put(link, task("job-1"))
-    assert await ending.abort(link, QUEUE, "job-1") == 2
-    assert await take(link) == []
-    assert not await names(link, "arq:*")
-
-
-async def test_cancelling_what_runs_tells_its_worker(link: Link) -> None:
-    await put(link, task("job-1"))
-    await take(link)
-    assert await ending.abort(link, QUEUE, "job-1") == 1
-    message = await link.call("LPOP", keys.control("wk-1"))
-    assert decode_control(message) == Cancel("job-1")
-    await ending.finish(link, "wk-1", QUEUE, "job-1")
-    assert not await names(link, "arq:*")
-
-
-async def test_a_cancelled_job_of_a_dead_worker_is_not_run_again(link: Link) -> None:
-    await put(link, task("job-1"))
-    await take(link)
-    await ending.abort(link, QUEUE, "job-1")
-    await expire_lease(link, "job-1")
-    assert await take(link, worker="wk-2") == []
-    assert not await names(link, "arq:*")
-
-
-async def test_cancelling_what_is_not_there_poisons_nothing(link: Link) -> None:
-    assert await ending.abort(link, QUEUE, "job-1") == 0
-    await put(link, task("job-1"))
-    assert await take(link) == ["job-1"]
-
-
-async def test_old_cancellations_are_forgotten(link: Link) -> None:
-    await link.call("ZADD", keys.ABORT, int(time.time() * 1000) - 61_000, "old")
-    await link.call("ZADD", keys.ABORT, int(time.time() * 1000), "new")
-    await put(link, task("job-1"))
-    await take(link)
-    await queue.renew(link, "wk-1", {"job-1": QUEUE})
-    assert await link.call("ZRANGE", keys.ABORT, 0, -1) == [b"new"]
-
-
 async def test_a_running_job_survives_a_server_that_forgot_it(link: Link) -> None:
     await put(link, task("job-1"))
     (claimed,) = await queue.claim(link, "wk-1", {QUEUE: 1})
@@ -304,17 +222,6 @@ async def test_what_is_no_job_of_ours_is_dropped_and_holds_up_nothing(
     assert await names(link, "arq:job:*") == {"arq:job:before", "arq:job:after"}
 
 
-async def test_a_lost_cancellation_is_heard_at_the_next_renewal(link: Link) -> None:
-    await put(link, task("job-1"))
-    await take(link)
-    await ending.abort(link, QUEUE, "job-1")
-    await link.call("DEL", keys.control("wk-1"))
-    assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == ["job-1"]
-    await expire_lease(link, "job-1")
-    assert await take(link) == []
-    assert not await names(link, "arq:*")
-
-
 async def test_who_claimed_what_redis_had_forgotten_was_running_gives_way(link: Link) -> None:
     """As when the last second of its file is lost: the job is there, its lease is not."""
     await put(link, task("job-1"))
@@ -327,32 +234,3 @@ async def test_who_claimed_what_redis_had_forgotten_was_running_gives_way(link: 
     assert await queue.restore(link, "wk-1", claimed)
     assert await queue.renew(link, "wk-2", {"job-1": QUEUE}) == ["job-1"]
     assert await queue.renew(link, "wk-1", {"job-1": QUEUE}) == []
-
-
-async def test_lines_are_counted_and_timed(link: Link) -> None:
-    assert await queue.waiting(link, [QUEUE]) == {QUEUE: queue.Line(0, 0)}
-    await put(link, task("batch", key="b", service="batch"))
-    line = (await queue.waiting(link, [QUEUE]))[QUEUE]
-    assert line.waiting == 1
-    assert -queue.SLACK_MS["batch"] <= line.overdue_ms < -queue.SLACK_MS["batch"] + 5_000
-    await put(link, task("job-1"))
-    await link.call("ZINCRBY", QUEUE, -7_000, "job-1")
-    line = (await queue.waiting(link, [QUEUE, "aihub:queue:other"]))[QUEUE]
-    assert line.waiting == 2
-    assert 7_000 <= line.overdue_ms < 12_000
-    await take(link)
-    assert (await queue.waiting(link, [QUEUE]))[QUEUE] == queue.Line(0, 0)
-    await expire_lease(link, "job-1")
-    assert (await queue.waiting(link, [QUEUE]))[QUEUE].waiting == 1
-
-
-async def test_where_jobs_stand(link: Link) -> None:
-    for name in "abc":
-        await put(link, task(name, key=name))
-        await asyncio.sleep(0.002)
-    await put(link, task("late", key="d", service="batch"))
-    assert await queue.standing(link, QUEUE, ["a", "c", "late", "nobody"]) == [0, 2, 3, None]
-    assert await take(link, 1) == ["a"]
-    assert await queue.standing(link, QUEUE, ["a", "b", "c", "late"]) == [None, 0, 1, 2]
-    await put(link, task("d", key="e"))
-    assert await queue.standing(link, QUEUE, ["late", "d"]) == [3, 2]

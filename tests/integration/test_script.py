@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import hiredis
 import msgspec
 import pytest
 
-from shared import ending, holds, keys, queue
+from shared import ending, holds, keys, line, queue
 from shared.ending import Bill
 from shared.resp import Link
 from shared.wire.account import Account, Limits, Owner
@@ -23,13 +22,10 @@ WORKER = "wk"
 
 
 @pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
+async def link(link: Link) -> Link:
+    """One to a server that has no function yet."""
     await link.call("FUNCTION", "FLUSH")
-    yield link
-    await link.stop()
+    return link
 
 
 async def libraries(link: Link) -> list[str]:
@@ -39,23 +35,23 @@ async def libraries(link: Link) -> list[str]:
 
 async def test_many_calls_at_once_load_it_once(link: Link) -> None:
     asked = [[keys.queue(f"m{number}")] for number in range(50)]
-    found = await asyncio.gather(*(queue.waiting(link, names) for names in asked))
-    assert found == [{name: queue.Line(0, 0)} for (name,) in asked]
+    found = await asyncio.gather(*(line.waiting(link, names) for names in asked))
+    assert found == [{name: line.Line(0, 0)} for (name,) in asked]
     assert len(await libraries(link)) == 1
 
 
 async def test_a_server_that_forgot_it_is_told_again(link: Link) -> None:
-    assert await queue.waiting(link, [keys.queue("m")]) == {keys.queue("m"): queue.Line(0, 0)}
+    assert await line.waiting(link, [keys.queue("m")]) == {keys.queue("m"): line.Line(0, 0)}
     (name,) = await libraries(link)
     await link.call("FUNCTION", "FLUSH")
-    assert await queue.waiting(link, [keys.queue("m")])
+    assert await line.waiting(link, [keys.queue("m")])
     assert await libraries(link) == [name]
 
 
 async def test_an_error_inside_it_is_no_reason_to_load_it(link: Link) -> None:
     await link.call("SET", keys.queue("m"), "no sorted set")
     with pytest.raises(hiredis.ReplyError, match="WRONGTYPE"):
-        await queue.waiting(link, [keys.queue("m")])
+        await line.waiting(link, [keys.queue("m")])
 
 
 def job(name: str, account: Account) -> Task:

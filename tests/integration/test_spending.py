@@ -33,15 +33,6 @@ QUEUE = keys.queue("m")
 
 
 @pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
-    yield link
-    await link.stop()
-
-
-@pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
     async with db.connect(database_url) as pool:
         yield pool

@@ -4,7 +4,6 @@ room."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +15,7 @@ from shared import ending, ids, keys, queue, usage_stream
 from shared.resp import Link
 from shared.wire.task import Origin
 from shared.wire.usage import UsageEvent, decode, encode
-from tests.integration.test_queue import QUEUE, expire_lease, put, take, task
+from tests.jobs import QUEUE, expire_lease, put, take, task
 
 
 def event(name: str = "") -> UsageEvent:
@@ -35,15 +34,6 @@ def event(name: str = "") -> UsageEvent:
         status=200,
         streamed=True,
     )
-
-
-@pytest.fixture
-async def link(valkey_url: str) -> AsyncIterator[Link]:
-    link = Link(valkey_url, "test")
-    await link.start()
-    await link.wait_open(5)
-    yield link
-    await link.stop()
 
 
 async def written(link: Link) -> list[UsageEvent]:

@@ -9,7 +9,7 @@ from deploy.model_orders import Line, fitted, going
 from deploy.model_table import bar, duration, render
 from gateway.status import device_status, status
 from shared.catalog import Catalog
-from shared.queue import Line as Queue
+from shared.line import Line as Queue
 from shared.settings import Model
 from shared.wire.node import DeviceReport, LoadProgress
 from shared.wire.status import Status

@@ -5,7 +5,7 @@ import msgspec
 from gateway.routes.models import extension
 from gateway.status import status
 from shared.catalog import Catalog
-from shared.queue import Line
+from shared.line import Line
 from shared.settings import Model
 from shared.wire.node import LoadProgress, Note
 from shared.wire.status import Progress
