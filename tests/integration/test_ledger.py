@@ -19,9 +19,8 @@ from shared.resp import Link
 from shared.store import usage
 from shared.store.usage import Month
 from shared.wire.usage import UsageEvent, encode
-from tests.integration.test_usage_stream import event, link
+from tests.integration.test_usage_stream import event
 
-__all__ = ["link"]
 TODAY = datetime.now(UTC).date()
 
 
