@@ -18,6 +18,8 @@ from worker.sampler import Sampler
 from worker.scheduler import wants
 from worker.servers import Servers
 
+FIRST_LOOK = 0.5
+"""Seconds."""
 LAST_DECISIONS = 16
 """Told in every heartbeat; the journal has more."""
 
@@ -43,9 +45,13 @@ class Report:
 
     async def look(self) -> None:
         """Looks at models' files, and at what is in use of a device that no sampler looks at."""
+        first = self._files_seen is None
         if self._files_seen is None or self._files_seen.done():
             # A heartbeat does not wait for the disk that models are on.
             self._files_seen = asyncio.create_task(asyncio.to_thread(self._look_at_files))
+        if first:
+            # But the first one does for a moment: answers are kept only where files are known.
+            await asyncio.wait([self._files_seen], timeout=FIRST_LOOK)
         if self._loop.device.kind == "cpu":
             self._ram = await asyncio.to_thread(ram)
 

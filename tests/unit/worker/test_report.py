@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -11,7 +12,9 @@ from tests.fakes.nvml.card import GIB, FakeNvml
 from tests.loops import around, reported
 from tests.unit.worker.scripted import Scripted, says
 from worker import memory
+from worker import report as report_module
 from worker.cuda import open_cuda
+from worker.identity import Identity, digest
 from worker.ledger import Ledger
 from worker.places import NO_RUN, Grant
 from worker.report import Report
@@ -42,6 +45,48 @@ async def test_a_card_tells_what_nvml_says_of_it(nvml_here: FakeNvml, tmp_path: 
     assert told.celsius == seen.celsius
     assert told.joules is not None
     device.close()
+    loop.journal.close()
+
+
+async def test_the_first_heartbeat_knows_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "w.gguf"
+    weights.write_bytes(b"weights")
+    loop = around({"m": Scripted(says("x"))}, tmp_path)
+    read = Event()
+
+    def find() -> Path:
+        read.wait(30)
+        return weights
+
+    loop.residents["m"].identity = Identity(find)
+    report = reported(loop)
+    monkeypatch.setattr(report_module, "FIRST_LOOK", 30.0)
+    asyncio.get_running_loop().call_later(0.05, read.set)
+    await report.look()
+    assert report.models()["m"].files == digest([weights])
+    loop.journal.close()
+
+
+async def test_no_heartbeat_waits_for_a_disk_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_module, "FIRST_LOOK", 0.01)
+    hangs = Event()
+
+    def find() -> Path:
+        hangs.wait(30)
+        return tmp_path
+
+    loop = around({"m": Scripted(says("x"))}, tmp_path)
+    loop.residents["m"].identity = Identity(find)
+    report = reported(loop)
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            await report.look()
+        assert report.models()["m"].files == ""
+    hangs.set()
     loop.journal.close()
 
 
