@@ -16,6 +16,7 @@ from psycopg import sql
 from deploy import migrate
 from shared.settings import Settings
 from shared.store import cluster
+from tests import native
 from tests.fakes.nvml.card import GIB, FakeNvml, build, fake_nvml
 from tests.hub import Hub, running_hub
 from tests.server import running_postgres, running_valkey, temporary_home
@@ -34,6 +35,12 @@ FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """These servers need not survive a power cut."""
 
 numbers = count()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the fake upstream and the load generator."""
+    return native.build(tmp_path_factory.mktemp("native"))
 
 
 @pytest.fixture

@@ -50,11 +50,6 @@ def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native.build(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture(scope="session")
 def upstream(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     path = tmp_path_factory.mktemp("up") / "s"
     with native.upstream(programs, path, "--pace-ms", "20", "--pace-json") as running:

@@ -13,12 +13,13 @@ import pytest
 from shared.db import Pool, connect
 from shared.resp import Link
 from shared.settings import Settings
-from tests import models
+from tests import models, native
 from tests.caller import Caller
 from tests.file_project import Project
 from tests.gateway import running_gateway
 from tests.hub import Hub
 from tests.integration.fine_tuning import LINE, TOML, Place
+from tests.native import Upstream
 from tests.trainers import Trainer, running_trainer
 
 
@@ -28,6 +29,14 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lent")
     models.lend(home)
     return home
+
+
+@pytest.fixture(scope="module")
+def upstream(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    """One that counts tokens, 250 a second for each stream."""
+    path = tmp_path_factory.mktemp("up") / "s"
+    with native.upstream(programs, path, "--pace-ms", "4") as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from shared.queue import Claimed, Placed
 from shared.resp import Argument, Link
 from shared.wire.event import Answer, Cancel, Done
 from shared.wire.task import Task
-from tests import native
 from tests.lanes import PLACES, assert_whole, eventually, rest, running, some, tokens
 from tests.native import Upstream
 from worker.lane import Lane
@@ -57,13 +55,6 @@ def hearing(url: str, heard: list[bytes]) -> Listening:
 
 async def waiting(link: Link) -> int:
     return (await line.waiting(link, [QUEUE]))[QUEUE].waiting
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
-    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
-        yield running
 
 
 async def test_it_arrives_as_it_was_sent_and_is_nobody_elses(link: Link) -> None:

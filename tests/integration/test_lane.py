@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from shared import ending, keys, replies
 from shared.errors import QueueFull
 from shared.wire.event import Answer, Done, Failed, Finish, Usage, Vectors
-from tests import native
 from tests.lanes import (
     PLACES,
     Hub,
@@ -26,13 +25,6 @@ from tests.lanes import (
 )
 from tests.native import Upstream
 from worker.listening import POLL_SECONDS
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
-    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from shared.wire.training import Job
-from tests import native
 from tests.fakes.training_child import STEPS
 from tests.lanes import Hub, assert_whole, eventually, rest, running, some
 from tests.native import Upstream
@@ -21,13 +20,6 @@ from worker.residency import Slot
 
 SIZE = 300 << 20
 """Bytes of each of the two models, on a device of 1 GiB; a job takes 0.87 GiB at least."""
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
-    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
-        yield running
 
 
 @pytest.fixture

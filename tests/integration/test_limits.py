@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -66,8 +67,7 @@ class Line:
 
 
 @pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
+def upstream(programs: Path) -> Iterator[Upstream]:
     with native.upstream(programs, programs / "s", "--pace-ms", "4", "--pace-json") as running:
         yield running
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway import sightings
 from gateway.dispatch import Dispatch
 from shared.errors import ModelUnavailable
-from tests import native
 from tests.lanes import Hub, assert_whole, eventually, rest, running
 from tests.native import Upstream
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
-    with native.upstream(programs, programs / "s", "--pace-ms", "1") as running:
-        yield running
 
 
 @pytest.fixture

@@ -18,17 +18,6 @@ from worker.effect import Load
 from worker.lane import Lane
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native.build(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture(scope="module")
-def upstream(programs: Path) -> Iterator[Upstream]:
-    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
-        yield running
-
-
 @pytest.fixture
 def other(programs: Path) -> Iterator[Upstream]:
     """A slow one that a test may end."""

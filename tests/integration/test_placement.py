@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from gateway import recovery
 from shared.settings import Model
-from tests import native
 from tests.lanes import PLACES, Hub, assert_whole, eventually, rest, running, some
 from tests.loops import GIB
 from tests.native import Upstream
@@ -18,13 +16,6 @@ from worker.custody import Share
 from worker.effect import Load
 from worker.lane import Lane
 from worker.occasion import LoadAsked
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
-    with native.upstream(programs, programs / "s", "--pace-ms", "4") as running:
-        yield running
 
 
 def catalog(upstream: Upstream, names: str, *, preload: bool, pin: str = "") -> dict[str, Model]:

@@ -45,11 +45,6 @@ MANY = 50
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native.build(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture(scope="module")
 def upstream(programs: Path) -> Iterator[Upstream]:
     with native.upstream(programs, programs / "s", "--pace-ms", "2") as running:
         yield running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,7 @@ from tests.native import Upstream
 
 
 @pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    programs = native.build(tmp_path_factory.mktemp("native"))
+def upstream(programs: Path) -> Iterator[Upstream]:
     with native.upstream(programs, programs / "s", "--pace-ms", "10") as running:
         yield running
 
